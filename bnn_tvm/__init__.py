@@ -1,0 +1,1 @@
+"""Compile binary Gluon networks to bit-packed, fused TVM kernels."""

@@ -1,0 +1,60 @@
+"""The tree of errors and the exit code that the command line gives for each.
+
+A message names the noun, what was allowed, and the next command to try.
+"""
+
+from __future__ import annotations
+
+
+class BnnTvmError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+    exit_code = 70
+
+
+class InternalError(BnnTvmError):
+    """A broken promise inside the compiler: a bug of ours, never the user's fault."""
+
+    exit_code = 70
+
+
+class UserError(BnnTvmError):
+    """Something the user can mend; shown in one line without a traceback."""
+
+    exit_code = 2
+
+
+class ModelError(UserError):
+    """The model cannot be read, or holds something that is not supported."""
+
+    exit_code = 3
+
+
+class TargetError(UserError):
+    """The target is unknown, ill described, or not what this machine can run."""
+
+    exit_code = 4
+
+
+class ToolchainError(UserError):
+    """A compiler, linker or optional Python package that the step needs is missing."""
+
+    exit_code = 5
+
+
+class DeviceError(UserError):
+    """A device cannot be reached, was lost, or cannot run the package."""
+
+    exit_code = 6
+
+
+class PackageError(UserError):
+    """A package file is missing, damaged, or of another schema version."""
+
+    exit_code = 7
+
+
+class InputError(UserError):
+    """An input array has the wrong shape, dtype or file format."""
+
+    exit_code = 8
