@@ -1,1 +1,1 @@
-"""bnn_tvm.package."""
+"""The package file: its manifest, and how it is written and read."""
