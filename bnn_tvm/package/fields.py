@@ -8,7 +8,6 @@ many, a key too few or a value of another type is an error that names where it s
 from __future__ import annotations
 
 import dataclasses
-import functools
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -58,11 +57,9 @@ def decode(cls: type[T], value: object, where: str, error: type[BnnTvmError]) ->
     return cls(**fields)
 
 
-@functools.cache
-def _hints(cls: type) -> dict[str, Any]:
-    names = [f.name for f in dataclasses.fields(cls)]
+def _hints(cls: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
-    return {name: hints[name] for name in names}
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
 def _mapping(value: object, where: str, error: type[BnnTvmError]) -> dict[str, Any]:

@@ -1,0 +1,97 @@
+"""The machine that a package runs on: what it is, and whether it can run the package."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import DeviceError
+from .package.manifest import TargetInfo
+
+CPUINFO = Path("/proc/cpuinfo")
+
+# Other systems' names for what LLVM triples call x86_64 and aarch64.
+_ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
+
+DEVICES = ("local",)
+
+
+@dataclass(frozen=True)
+class LocalDevice:
+    """The processor of this machine.
+
+    Attributes
+    ----------
+    architecture : str
+        As in the first part of an LLVM triple: ``x86_64``, ``aarch64``, ...
+    cpu_model : str
+        The vendor's name, or the architecture where Linux does not tell.
+    flags : frozenset of str
+        CPU flags as ``/proc/cpuinfo`` names them.
+    cores : int
+        Cores that this process may use.
+    """
+
+    architecture: str
+    cpu_model: str
+    flags: frozenset[str]
+    cores: int
+
+    @classmethod
+    def detect(cls) -> LocalDevice:
+        """Describe the machine that this process runs on."""
+        facts = _parse_cpuinfo(CPUINFO.read_text() if CPUINFO.exists() else "")
+        machine = platform.machine().lower()
+        return cls(
+            architecture=_ARCHITECTURES.get(machine, machine),
+            cpu_model=facts.get("model name", machine),
+            # x86 kernels write "flags", ARM kernels "Features".
+            flags=frozenset(facts.get("flags", facts.get("Features", "")).split()),
+            cores=len(os.sched_getaffinity(0)),
+        )
+
+    def lacks(self, flags: Iterable[str]) -> list[str]:
+        """Name those of `flags` that this processor does not have."""
+        return sorted(set(flags) - self.flags)
+
+    def check_runs(self, target: TargetInfo) -> None:
+        """Refuse code that this processor would die on.
+
+        Raises
+        ------
+        DeviceError
+            If the architecture differs or a CPU flag is missing.
+        """
+        architecture = target.triple.split("-")[0]
+        if architecture != self.architecture:
+            raise DeviceError(
+                f"the package is for {architecture} ({target.id}) and this machine is "
+                f"{self.architecture}; compile with a target of this machine (bnn-tvm targets)"
+            )
+        if missing := self.lacks(target.features):
+            raise DeviceError(
+                f"this machine's CPU lacks {', '.join(missing)}, which the package's target "
+                f"{target.id} needs; compile with --target host on this machine"
+            )
+
+
+def find_device(name: str) -> LocalDevice:
+    """Find a device by the name that the command line takes.
+
+    Raises
+    ------
+    DeviceError
+        If no device of that name is known.
+    """
+    if name not in DEVICES:
+        raise DeviceError(f"unknown device {name!r}; allowed: {', '.join(DEVICES)}")
+    return LocalDevice.detect()
+
+
+def _parse_cpuinfo(text: str) -> dict[str, str]:
+    """Read the first processor's block of ``/proc/cpuinfo``."""
+    pairs = (line.split(":", 1) for line in text.split("\n\n", 1)[0].splitlines() if ":" in line)
+    return {key.strip(): value.strip() for key, value in pairs}

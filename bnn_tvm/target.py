@@ -1,0 +1,205 @@
+"""Targets: what the compiler must know about a processor, read from ``targets/*.toml``."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib.resources
+import tomllib
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from .device import LocalDevice
+from .errors import TargetError
+from .package.fields import decode
+from .package.manifest import TargetInfo
+
+HOST = "host"
+
+_KINDS = ("llvm",)
+_POPCOUNTS = ("vpopcntd", "pshufb", "popcnt", "none")
+_WORD_BITS = (8, 16, 32, 64)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One processor, as one TOML file describes it.
+
+    Attributes
+    ----------
+    id : str
+        The file's name without ``.toml``.
+    description : str
+        One line for people.
+    rank : int
+        `detect_host` takes the target of highest rank that the machine can run.
+    kind : str
+        TVM's code generator: ``llvm``.
+    triple, mcpu : str
+        LLVM's target triple and CPU name.
+    features : tuple of str
+        LLVM attributes, each with ``+`` or ``-`` in front.
+    cpu_flags : tuple of str
+        Names in ``/proc/cpuinfo`` that a machine must have to run the code.
+    num_cores : int
+        Cores to plan for.
+    vector_bits, vector_registers : int
+        Width and number of the vector registers.
+    l1_kib, l2_kib : int
+        Data cache of one core, KiB.
+    native_popcount : str
+        Best way to count bits: ``vpopcntd`` (vector instruction), ``pshufb`` (byte
+        table in a register), ``popcnt`` (scalar instruction) or ``none``.
+    word_bits : int
+        Width of the words that channels are packed into.
+    """
+
+    id: str
+    description: str
+    rank: int
+    kind: str
+    triple: str
+    mcpu: str
+    features: tuple[str, ...]
+    cpu_flags: tuple[str, ...]
+    num_cores: int
+    vector_bits: int
+    vector_registers: int
+    l1_kib: int
+    l2_kib: int
+    native_popcount: str
+    word_bits: int
+
+    def __post_init__(self) -> None:
+        self._one_of("kind", _KINDS)
+        self._one_of("native_popcount", _POPCOUNTS)
+        self._one_of("word_bits", _WORD_BITS)
+        for key in ("num_cores", "vector_bits", "vector_registers", "l1_kib", "l2_kib"):
+            self._require(key, getattr(self, key) > 0, "must be above 0")
+        self._require("vector_bits", self.vector_bits % self.word_bits == 0, "must hold words")
+        self._require("triple", "-" in self.triple, "must be an LLVM triple")
+        signed = all(feature[:1] in ("+", "-") for feature in self.features)
+        self._require("features", signed, "must each start with + or -")
+
+    def _one_of(self, key: str, allowed: tuple[object, ...]) -> None:
+        choices = ", ".join(map(str, allowed))
+        self._require(key, getattr(self, key) in allowed, f"must be one of {choices}")
+
+    def _require(self, key: str, condition: bool, rule: str) -> None:
+        if not condition:
+            value = getattr(self, key)
+            raise TargetError(f"{self.id}.toml: {key} {rule}, not {value!r}")
+
+    @property
+    def architecture(self) -> str:
+        """First part of the triple."""
+        return self.triple.split("-")[0]
+
+    def info(self) -> TargetInfo:
+        """Say what a package's manifest needs of this target."""
+        return TargetInfo(self.id, self.triple, self.mcpu, self.cpu_flags, self.num_cores)
+
+    def to_tvm(self) -> Any:
+        """Make TVM's target object; imports the compiler."""
+        import tvm
+
+        return tvm.target.Target(
+            {
+                "kind": self.kind,
+                "mtriple": self.triple,
+                "mcpu": self.mcpu,
+                "mattr": list(self.features),
+                "num-cores": self.num_cores,
+            }
+        )
+
+
+def list_targets() -> list[Target]:
+    """Read every target that is installed, best rank first.
+
+    Raises
+    ------
+    TargetError
+        If a file is not a valid description.
+    """
+    targets = [_read(file) for file in _files().values()]
+    return sorted(targets, key=lambda target: (-target.rank, target.id))
+
+
+def get_target(name: str) -> Target:
+    """Find a target.
+
+    Parameters
+    ----------
+    name : str
+        An installed target's id, ``host``, or the path of a ``.toml`` file.
+
+    Raises
+    ------
+    TargetError
+        If there is no such target; the message names close matches.
+    """
+    if name == HOST:
+        return detect_host()
+    if name.endswith(".toml"):
+        return _read(Path(name))
+    files = _files()
+    if name not in files:
+        raise TargetError(f"unknown target {name!r}; {_suggest(name, [HOST, *files])}")
+    return _read(files[name])
+
+
+def detect_host(device: LocalDevice | None = None) -> Target:
+    """Choose the best installed target that a machine can run.
+
+    Parameters
+    ----------
+    device : LocalDevice, optional
+        The machine; this one if left out.
+
+    Returns
+    -------
+    Target
+        With `num_cores` of the machine.
+
+    Raises
+    ------
+    TargetError
+        If no installed target fits.
+    """
+    machine = device or LocalDevice.detect()
+    for target in list_targets():
+        if target.architecture == machine.architecture and not machine.lacks(target.cpu_flags):
+            return dataclasses.replace(target, num_cores=machine.cores)
+    raise TargetError(
+        f"no installed target fits this machine ({machine.architecture}, {machine.cpu_model}); "
+        "see bnn-tvm targets, or describe it in a TOML file and name that with --target"
+    )
+
+
+def _files() -> dict[str, Traversable]:
+    folder = importlib.resources.files("bnn_tvm.targets")
+    files = (file for file in folder.iterdir() if file.name.endswith(".toml"))
+    return {file.name.removesuffix(".toml"): file for file in sorted(files, key=lambda f: f.name)}
+
+
+def _read(file: Traversable) -> Target:
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise TargetError(f"cannot read the target file {file}: {exc.strerror}") from exc
+    except ValueError as exc:
+        raise TargetError(f"{file.name} is not TOML: {exc}") from exc
+    target = decode(Target, data, file.name, TargetError)
+    if f"{target.id}.toml" != file.name:
+        raise TargetError(f"{file.name}: id must be the file's name, not {target.id!r}")
+    return target
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(close)}? (bnn-tvm targets lists all)"
+    return f"known are {', '.join(known)}"
