@@ -1,1 +1,14 @@
-"""bnn_tvm.gluon."""
+"""Training side: BMXNet v2's binary layers on stock MXNet 1.9.1.
+
+``from bnn_tvm.gluon import nn`` gives ``mxnet.gluon.nn`` plus the binary layers;
+:func:`install` makes code written for BMXNet v2 run unchanged.
+"""
+
+from .export import to_symbol
+from .functions import approx_sign, det_sign, gradcancel, round_ste
+from .install import install
+from .offset import trace_with_known_shapes
+
+__all__ = ["approx_sign", "det_sign", "gradcancel", "install", "round_ste", "to_symbol"]
+
+trace_with_known_shapes()

@@ -1,0 +1,60 @@
+"""LeNet for 28 x 28 digits, binary or in full precision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mxnet.gluon import HybridBlock
+
+from ..gluon import nn
+
+
+def _conv(bits: int) -> list[Any]:
+    if bits == 32:
+        return [nn.Conv2D(64, 5, in_channels=64, use_bias=False)]
+    return [nn.QActivation(bits=bits), nn.QConv2D(64, 5, bits=bits, in_channels=64)]
+
+
+def _dense(bits: int) -> list[Any]:
+    if bits == 32:
+        return [nn.Dense(1000, in_units=1024, use_bias=False)]
+    return [nn.QActivation(bits=bits), nn.QDense(1000, bits=bits, in_units=1024)]
+
+
+def lenet(
+    bits: int = 1, classes: int = 10, prefix: str = "lenet_", params: Any = None
+) -> HybridBlock:
+    """Build the LeNet of BMXNet v2's MNIST example.
+
+    Parameters
+    ----------
+    bits : int
+        1 for binary inner layers (first and last layer stay in full precision), 32 for the same
+        network with stock layers.
+    classes : int
+        Number of outputs.
+    prefix, params
+        Of a Gluon block. The fixed prefix gives an exported file the same names every time.
+
+    Returns
+    -------
+    HybridBlock
+        Maps (N, 1, 28, 28) in [0, 1] to logits (N, classes).
+    """
+    net = nn.HybridSequential(prefix=prefix, params=params)
+    with net.name_scope():
+        net.add(
+            nn.Conv2D(64, 5, in_channels=1),
+            nn.Activation("tanh"),
+            nn.MaxPool2D(2, 2),
+            nn.BatchNorm(in_channels=64),
+            *_conv(bits),
+            nn.BatchNorm(in_channels=64),
+            nn.MaxPool2D(2, 2),
+            nn.Flatten(),
+            *_dense(bits),
+            nn.BatchNorm(in_channels=1000),
+            nn.Activation("tanh"),
+            nn.Dense(classes, in_units=1000),
+        )
+    return net
