@@ -1,0 +1,80 @@
+"""Read a package and trust none of it: names, sizes and digests are checked first."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from ..errors import PackageError
+from .archive import MAX_MEMBER_BYTES, MAX_PACKAGE_BYTES, Archive, check_name
+from .manifest import FileInfo, Manifest
+from .writer import MANIFEST_NAME
+
+MAX_MANIFEST_BYTES = 16 << 20
+
+
+def read_package(path: str | os.PathLike[str]) -> tuple[Manifest, bytes]:
+    """Read a package file.
+
+    Returns
+    -------
+    manifest : Manifest
+    library : bytes
+
+    Raises
+    ------
+    PackageError
+        If the file cannot be read, is damaged, or does not hold what it says.
+    """
+    file = Path(path)
+    try:
+        if file.stat().st_size > MAX_PACKAGE_BYTES:
+            raise PackageError(f"package {file} is larger than {MAX_PACKAGE_BYTES} bytes")
+        data = file.read_bytes()
+    except OSError as exc:
+        raise PackageError(
+            f"cannot read the package {file}: {exc.strerror}; make one with bnn-tvm compile"
+        ) from exc
+    try:
+        return parse_package(data)
+    except PackageError as exc:
+        raise PackageError(f"{file}: {exc}") from exc
+
+
+def parse_package(data: bytes) -> tuple[Manifest, bytes]:
+    """Read the content of a package file; see `read_package`."""
+    archive = Archive(data)
+    manifest = _read_manifest(archive)
+    _check_members(archive.names, manifest.files)
+    return manifest, _read_file(archive, _library(manifest.files))
+
+
+def _read_manifest(archive: Archive) -> Manifest:
+    raw = archive.read(MANIFEST_NAME, MAX_MANIFEST_BYTES)
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise PackageError(f"the manifest is not UTF-8 ({exc.reason})") from exc
+    return Manifest.from_json(text)
+
+
+def _check_members(names: frozenset[str], files: tuple[FileInfo, ...]) -> None:
+    listed = [check_name(file.path) for file in files]
+    if len(set(listed)) != len(listed):
+        raise PackageError("the manifest lists one file twice")
+    if extra := sorted(names - set(listed) - {MANIFEST_NAME}):
+        raise PackageError(f"the package holds {extra[0]!r}, which its manifest does not list")
+
+
+def _library(files: tuple[FileInfo, ...]) -> FileInfo:
+    if [file.role for file in files] != ["library"]:
+        raise PackageError("a package must list exactly one file, of the role 'library'")
+    return files[0]
+
+
+def _read_file(archive: Archive, file: FileInfo) -> bytes:
+    content = archive.read(file.path, min(file.size, MAX_MEMBER_BYTES))
+    if len(content) != file.size or hashlib.sha256(content).hexdigest() != file.sha256:
+        raise PackageError(f"member {file.path!r} is not what the manifest says it is")
+    return content
