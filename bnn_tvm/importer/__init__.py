@@ -1,1 +1,40 @@
-"""bnn_tvm.importer."""
+"""Reads MXNet and BMXNet models and converts them to TVM Relax.
+
+Reading needs numpy only: TVM is loaded when something is converted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from bnn_tvm.importer.files import load_graph
+from bnn_tvm.importer.graph import Edge, Graph, Node
+from bnn_tvm.importer.symbol_json import graph_from_text
+
+if TYPE_CHECKING:
+    import tvm
+
+__all__ = [
+    "Edge",
+    "Graph",
+    "Node",
+    "check_supported",
+    "graph_from_text",
+    "import_graph",
+    "load_graph",
+]
+
+
+def check_supported(graph: Graph) -> None:
+    """Check every node; see :func:`bnn_tvm.importer.support.check_supported`."""
+    from bnn_tvm.importer import support
+
+    support.check_supported(graph)
+
+
+def import_graph(graph: Graph, input_shapes: Mapping[str, tuple[int, ...]]) -> tvm.ir.IRModule:
+    """Convert to Relax; see :func:`bnn_tvm.importer.convert.import_graph`."""
+    from bnn_tvm.importer import convert
+
+    return convert.import_graph(graph, input_shapes)

@@ -1,0 +1,84 @@
+"""Builds the Relax module of a graph: float semantics, standard operators, parameters bound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import tvm
+from tvm import relax
+
+from bnn_tvm.importer.converters import REGISTRY, Context, Emitter, Value
+from bnn_tvm.importer.converters.registry import constant
+from bnn_tvm.importer.graph import Graph
+from bnn_tvm.importer.operators import used_slots
+from bnn_tvm.importer.support import check_supported
+from bnn_tvm.importer.validate import check_inputs, check_params
+
+
+def import_graph(graph: Graph, input_shapes: Mapping[str, tuple[int, ...]]) -> tvm.ir.IRModule:
+    """Convert a graph to a Relax module with the one function ``main``.
+
+    Parameters
+    ----------
+    graph : the model
+    input_shapes : shape of every data input, batch included
+
+    Returns
+    -------
+    ``main`` takes the float32 data inputs under their names, in the order of the graph, and
+    returns the head, or a tuple of the heads. It is one dataflow block; a node's result is
+    bound to a variable of the node's name.
+
+    Raises
+    ------
+    ModelError
+        An operator is not supported, parameters are missing or do not fit, or the input
+        shapes do not.
+    """
+    check_supported(graph)
+    check_params(graph)
+    check_inputs(graph, input_shapes)
+    parameters = {
+        name: relax.Var(name, relax.TensorType(tuple(input_shapes[name]), "float32"))
+        for name in graph.data_inputs
+    }
+    builder = relax.BlockBuilder()
+    with builder.function("main", list(parameters.values())):
+        with builder.dataflow():
+            heads = _convert_nodes(graph, parameters, builder)
+            output = builder.emit_output(heads[0] if len(heads) == 1 else relax.Tuple(heads))
+        builder.emit_func_output(output)
+    return builder.finalize()
+
+
+def _convert_nodes(
+    graph: Graph, parameters: Mapping[str, relax.Var], builder: relax.BlockBuilder
+) -> list[relax.Expr]:
+    names = frozenset(node.name for node in graph.nodes if not node.is_variable)
+    emitter = Emitter(builder, names)
+    values: dict[int, Value] = {}
+    for index in graph.live:
+        node = graph.nodes[index]
+        if node.is_variable:
+            fed = node.name in parameters
+            values[index] = parameters[node.name] if fed else graph.params[node.name]
+        else:
+            slots = used_slots(node.op, len(node.inputs))
+            inputs = tuple(values[node.inputs[slot].node] for slot in slots)
+            values[index] = _convert_node(Context(node, inputs, emitter))
+    return [_as_expr(values[head.node]) for head in graph.heads]
+
+
+def _convert_node(ctx: Context) -> relax.Expr:
+    try:
+        return REGISTRY[ctx.node.op].convert(ctx)
+    except (tvm.error.TVMError, ValueError, TypeError) as error:
+        raise ctx.error(f"its inputs do not fit ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _as_expr(value: Value) -> relax.Expr:
+    return value if isinstance(value, relax.Expr) else constant(value)
