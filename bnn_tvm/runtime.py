@@ -184,14 +184,32 @@ def _copy_out(result: Any) -> Arrays:
     import tvm_ffi
 
     if isinstance(result, tvm_ffi.Tensor):
-        return np.from_dlpack(result).copy()
-    return tuple(np.from_dlpack(tensor).copy() for tensor in result)
+        return _as_array(result).copy()
+    return tuple(_as_array(tensor).copy() for tensor in result)
 
 
 def _as_tensor(array: np.ndarray) -> Any:
+    """Lend an array's memory to TVM."""
     import tvm_ffi
 
-    return tvm_ffi.from_dlpack(array)
+    if array.dtype != np.bool_:
+        return tvm_ffi.from_dlpack(array)
+    return _reinterpret(tvm_ffi.from_dlpack(array.view(np.uint8)), "bool")
+
+
+def _as_array(tensor: Any) -> np.ndarray:
+    """Look at a tensor's memory as an array."""
+    if str(tensor.dtype) != "bool":
+        return np.from_dlpack(tensor)
+    return np.from_dlpack(_reinterpret(tensor, "uint8")).view(np.bool_)
+
+
+def _reinterpret(tensor: Any, dtype: str) -> Any:
+    """View a tensor as another dtype of its size: numpy 1.23 exchanges no booleans."""
+    import tvm_ffi
+
+    view = tvm_ffi.get_global_func("runtime.TVMTensorCreateView")
+    return view(tensor, tvm_ffi.Shape(tensor.shape), tvm_ffi.dtype(dtype), 0)
 
 
 def _check_threads(threads: int, cores: int) -> None:

@@ -1,1 +1,1 @@
-"""bnn_tvm.benchmark."""
+"""Measure packages, whole and layer by layer, and report what was measured."""

@@ -17,7 +17,7 @@ from ..errors import BnnTvmError
 T = TypeVar("T")
 
 
-def encode(value: object) -> object:
+def encode(value: object) -> Any:
     """Turn a dataclass into JSON values: tuples become lists, records become objects."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}

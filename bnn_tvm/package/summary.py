@@ -1,0 +1,75 @@
+"""The report of a package: what was lowered, what was not and why, and what it saves."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+
+from .bundle import Package
+from .fields import encode
+from .manifest import KernelInfo, LayerInfo, TargetInfo
+
+_FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a compilation came to.
+
+    Attributes
+    ----------
+    name : str
+        The model's name.
+    target : TargetInfo
+    versions : dict of str to str
+    package_bytes : int
+        Size of the package file.
+    library_bytes : int
+        Size of the library in it when unpacked.
+    float_weight_bytes : int
+        What the convolution and dense weights take as float32.
+    weight_bytes : int
+        What they take in the library.
+    layers : tuple of LayerInfo
+    kernels : tuple of KernelInfo
+    """
+
+    name: str
+    target: TargetInfo
+    versions: dict[str, str]
+    package_bytes: int
+    library_bytes: int
+    float_weight_bytes: int
+    weight_bytes: int
+    layers: tuple[LayerInfo, ...]
+    kernels: tuple[KernelInfo, ...]
+
+    @classmethod
+    def of(cls, package: Package) -> Summary:
+        """Summarise a package."""
+        manifest = package.manifest
+        return cls(
+            name=manifest.name,
+            target=manifest.target,
+            versions=manifest.versions,
+            package_bytes=len(package.to_bytes()),
+            library_bytes=len(package.library),
+            float_weight_bytes=sum(_float_bytes(layer) for layer in manifest.layers),
+            weight_bytes=sum(layer.weight_bytes for layer in manifest.layers),
+            layers=manifest.layers,
+            kernels=manifest.kernels,
+        )
+
+    @property
+    def lowered(self) -> int:
+        """Number of layers that run on packed bits."""
+        return sum(layer.lowered for layer in self.layers)
+
+    def to_json(self) -> str:
+        """Write the summary as JSON text."""
+        return json.dumps(encode(self), indent=1, sort_keys=True) + "\n"
+
+
+def _float_bytes(layer: LayerInfo) -> int:
+    return _FLOAT_BYTES * math.prod(layer.weight_shape)
