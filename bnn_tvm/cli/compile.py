@@ -1,0 +1,62 @@
+"""``bnn-tvm compile``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import DebugOption, ParamsOption, ShapeOption, Shapes, TargetOption, parse_shapes
+
+if TYPE_CHECKING:
+    from ..package import Package
+
+
+def compile_model(
+    model: Annotated[Path, typer.Argument(help="A *-symbol.json file.")],
+    output: Annotated[Path, typer.Option("--output", help="Package file to write.")],
+    target: TargetOption = "host",
+    params: ParamsOption = None,
+    input_shape: ShapeOption = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write what was lowered, and why not, as JSON.")
+    ] = None,
+    debug: DebugOption = False,
+) -> None:
+    """Compile an exported model to a package file."""
+    from ..package.atomic import check_writable, write_atomically
+    from ..package.summary import Summary
+    from .tables import print_summary
+
+    for path in (output, report):
+        if path is not None:
+            check_writable(path)
+    package = compile_with_progress(model, target, params, parse_shapes(input_shape))
+    summary = Summary.of(package)
+    package.save(output)
+    if report is not None:
+        write_atomically(report, summary.to_json().encode())
+    print_summary(summary)
+
+
+def compile_with_progress(model: Path, target: str, params: Path | None, shapes: Shapes) -> Package:
+    """Compile, with a bar on standard error where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from ..compiler import compile as compile_to_package
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("reading the model", total=None)
+
+        def show(stage: str, index: int, total: int) -> None:
+            bar.update(task, description=stage, completed=index, total=total)
+
+        return compile_to_package(
+            model, target=target, input_shape=shapes, params=params, progress=show
+        )
