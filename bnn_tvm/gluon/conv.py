@@ -37,12 +37,13 @@ def pad_spatial(ops: Any, x: Tensor, padding: tuple[int, ...], layout: str) -> T
     padding : tuple of int
         One width for each spatial axis.
     layout : str
-        Such as NCW, NCHW, NHWC or NDHWC.
+        NCW, NCHW, NCDHW, NHWC or NDHWC.
     """
     if layout.index("C") != _CHANNEL:
-        last = len(layout) - 1
-        first = ops.moveaxis(x, last, _CHANNEL)
-        return ops.moveaxis(pad_spatial(ops, first, padding, "NC" + layout[1:-1]), _CHANNEL, last)
+        spatial = tuple(range(1, len(layout) - 1))
+        first = ops.transpose(x, axes=(0, len(layout) - 1, *spatial))
+        padded = pad_spatial(ops, first, padding, "NC" + layout[1:-1])
+        return ops.transpose(padded, axes=(0, *(axis + 1 for axis in spatial), _CHANNEL))
     if len(padding) == 1:  # MXNet pads arrays of four or five axes only
         return ops.squeeze(_pad_channels_first(ops, ops.expand_dims(x, 2), (0, *padding)), axis=2)
     return _pad_channels_first(ops, x, padding)
@@ -69,7 +70,7 @@ class QConvolution(OffsetLayer):
     groups : int
         Number of groups.
     layout : str, optional
-        NCW, NCHW or NCDHW by default. MXNet itself runs channels-last convolutions on GPUs only.
+        NCW, NCHW or NCDHW by default. MXNet has no NWC, and runs NHWC and NDHWC on GPUs only.
     activation, use_bias
         Not supported; there to give a clear error.
     weight_initializer, bias_initializer, in_channels, prefix, params

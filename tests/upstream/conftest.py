@@ -1,0 +1,3 @@
+from bnn_tvm.gluon import install
+
+install()
