@@ -33,6 +33,7 @@ from bnn_tvm.zoo.mnist import Digits, load_digits
 
 _MAX_SHIFT = 2  # pixels
 _STATE_FILE = "checkpoint.json"
+_INTERRUPTED = 130  # what shells give for an interrupt
 
 
 @dataclass(frozen=True)
@@ -217,9 +218,11 @@ def train_with_progress(training: Training, console: Console) -> None:
 
 
 def main(
-    bits: Annotated[int, typer.Option(help="1: binary inner layers; 32: full precision.")] = 1,
+    bits: Annotated[
+        int, typer.Option(min=1, max=32, help="1: binary inner layers; 32: full precision.")
+    ] = Settings.bits,
     epochs: Annotated[int, typer.Option(min=1)] = Settings.epochs,
-    batch_size: Annotated[int, typer.Option(min=1)] = Settings.batch_size,
+    batch_size: Annotated[int, typer.Option(min=1, max=4000)] = Settings.batch_size,
     learning_rate: Annotated[float, typer.Option()] = Settings.learning_rate,
     clip_threshold: Annotated[
         float, typer.Option(help="Gradients stop where |x| is above this.")
@@ -244,8 +247,11 @@ def main(
     except UserError as error:
         console.print(f"error: {error}", style="red")
         raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt as error:
+        console.print("interrupted; the same command with --resume goes on after the last epoch")
+        raise typer.Exit(_INTERRUPTED) from error
     result = accuracy(training.net, held_out)
-    record = {"accuracy": result, "settings": asdict(settings), "versions": versions()}
+    record = {"held_out_accuracy": result, "settings": asdict(settings), "versions": versions()}
     export(training.net, output, name, record)
     console.print(f"held-out accuracy {result:.4f}; exported to {output / name}-symbol.json")
 

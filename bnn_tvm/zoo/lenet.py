@@ -8,17 +8,21 @@ from mxnet.gluon import HybridBlock
 
 from ..gluon import nn
 
-
-def _conv(bits: int) -> list[Any]:
-    if bits == 32:
-        return [nn.Conv2D(64, 5, in_channels=64, use_bias=False)]
-    return [nn.QActivation(bits=bits), nn.QConv2D(64, 5, bits=bits, in_channels=64)]
+_FULL_PRECISION = 32
 
 
-def _dense(bits: int) -> list[Any]:
-    if bits == 32:
-        return [nn.Dense(1000, in_units=1024, use_bias=False)]
-    return [nn.QActivation(bits=bits), nn.QDense(1000, bits=bits, in_units=1024)]
+def _inner_layers(bits: int) -> tuple[list[Any], list[Any]]:
+    """Return the convolution and the dense layer between the first and the last layer."""
+    if bits == _FULL_PRECISION:
+        return (
+            [nn.Conv2D(64, 5, in_channels=64, use_bias=False)],
+            [nn.Dense(1000, in_units=1024, use_bias=False)],
+        )
+    with nn.set_binary_layer_config(bits=bits, bits_a=bits):
+        return (
+            [nn.QActivation(), nn.QConv2D(64, 5, in_channels=64)],
+            [nn.QActivation(), nn.QDense(1000, in_units=1024)],
+        )
 
 
 def lenet(
@@ -30,7 +34,7 @@ def lenet(
     ----------
     bits : int
         1 for binary inner layers (first and last layer stay in full precision), 32 for the same
-        network with stock layers.
+        network with stock layers, 2 to 31 for quantized inner layers.
     classes : int
         Number of outputs.
     prefix, params
@@ -43,16 +47,17 @@ def lenet(
     """
     net = nn.HybridSequential(prefix=prefix, params=params)
     with net.name_scope():
+        conv, dense = _inner_layers(bits)
         net.add(
             nn.Conv2D(64, 5, in_channels=1),
             nn.Activation("tanh"),
             nn.MaxPool2D(2, 2),
             nn.BatchNorm(in_channels=64),
-            *_conv(bits),
+            *conv,
             nn.BatchNorm(in_channels=64),
             nn.MaxPool2D(2, 2),
             nn.Flatten(),
-            *_dense(bits),
+            *dense,
             nn.BatchNorm(in_channels=1000),
             nn.Activation("tanh"),
             nn.Dense(classes, in_units=1000),

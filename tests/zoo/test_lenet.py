@@ -60,6 +60,12 @@ def test_layers_follow_the_configuration():
     assert [layer.threshold for layer in net if isinstance(layer, nn.QActivation)] == [1.3, 1.3]
 
 
+def test_other_bit_widths_are_quantized_in_weights_and_activations():
+    layers = [layer for layer in initialized(bits=3) if hasattr(layer, "bits")]
+    assert [layer.bits for layer in layers] == [3, 3, 3, 3]
+    assert [layer.method for layer in layers[::2]] == ["round", "round"]
+
+
 def test_an_unknown_name_is_an_error():
     with pytest.raises(ModelError, match=r"Network 'alexnet' is unknown\. Choose one of: lenet"):
         get_model("alexnet")
