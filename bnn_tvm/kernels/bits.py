@@ -1,0 +1,99 @@
+"""How signs lie in words, for weights packed at compile time and for computed activations.
+
+Bit j of word w is channel ``word_bits * w + j``; 1 stands for +1. The bits past the last channel
+are 0 in activations and weights alike, so that they never disagree.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from tvm import te, tirx
+from tvm.ir import Expr
+
+from .stages import PACK
+
+
+def word_dtype(word_bits: int) -> str:
+    """Name the dtype of a word: ``uint8`` or ``uint32``."""
+    return f"uint{word_bits}"
+
+
+def word_count(channels: int, word_bits: int) -> int:
+    """Count the words of one pixel: whole 32-bit groups, whatever the word."""
+    return -(-channels // 32) * (32 // word_bits)
+
+
+def pack_signs(signs: np.ndarray, word_bits: int) -> np.ndarray:
+    """Pack the last axis of an array of -1 and +1 into words.
+
+    Parameters
+    ----------
+    signs : numpy.ndarray
+        (..., channels).
+    word_bits : int
+
+    Returns
+    -------
+    numpy.ndarray
+        (..., words), of the word's dtype.
+    """
+    groups = word_count(signs.shape[-1], 8)
+    bits = np.zeros((*signs.shape[:-1], groups * 8), bool)
+    bits[..., : signs.shape[-1]] = signs > 0
+    octets = np.packbits(bits, axis=-1, bitorder="little")
+    return octets.view(np.dtype(word_dtype(word_bits)).newbyteorder("<"))
+
+
+def pack_weight(signs: np.ndarray, lanes: int, word_bits: int) -> np.ndarray:
+    """Pack binary weights for kernels that compute ``lanes`` outputs at a time.
+
+    Parameters
+    ----------
+    signs : numpy.ndarray
+        (outputs, ..., inputs) of -1 and +1.
+    lanes : int
+        Outputs side by side; missing ones are filled with 0 bits.
+    word_bits : int
+
+    Returns
+    -------
+    numpy.ndarray
+        (output blocks, ..., words, lanes).
+    """
+    return block_outputs(pack_signs(signs, word_bits), lanes)
+
+
+def block_outputs(weight: np.ndarray, lanes: int) -> np.ndarray:
+    """Bring (outputs, ...) into (output blocks, ..., lanes), filled with zeros."""
+    blocks = -(-weight.shape[0] // lanes)
+    filled = np.zeros((blocks * lanes, *weight.shape[1:]), weight.dtype)
+    filled[: weight.shape[0]] = weight
+    split = filled.reshape(blocks, lanes, *weight.shape[1:])
+    return np.ascontiguousarray(np.moveaxis(split, 1, -1))
+
+
+def bitpack(value: te.Tensor, word_bits: int) -> te.Tensor:
+    """Pack the signs of the last axis: a bit is 1 unless the value is below 0.
+
+    Parameters
+    ----------
+    value : te.Tensor
+        (..., words * word_bits), int32 or float32.
+    word_bits : int
+
+    Returns
+    -------
+    te.Tensor
+        (..., words), of the word's dtype.
+    """
+    dtype = word_dtype(word_bits)
+    bit = te.reduce_axis((0, word_bits), "bit")
+
+    def word(*index: Expr) -> Expr:
+        *outer, w = index
+        is_negative = value(*outer, w * word_bits + bit) < tirx.const(0, value.dtype)
+        one = tirx.shift_left(tirx.const(1, dtype), bit.astype(dtype))
+        return te.sum(tirx.Select(is_negative, tirx.const(0, dtype), one), axis=[bit])
+
+    shape = (*value.shape[:-1], value.shape[-1] // word_bits)
+    return te.compute(shape, word, name=PACK)
