@@ -1,0 +1,144 @@
+"""Targets: what the files may say, and which one a machine gets."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+
+from bnn_tvm.device import LocalDevice
+from bnn_tvm.errors import TargetError
+from bnn_tvm.target import detect_host, get_target, list_targets
+
+IDS = [target.id for target in list_targets()]
+
+GOOD = """
+id = "board"
+description = "a board"
+rank = 1
+kind = "llvm"
+triple = "aarch64-linux-gnu"
+mcpu = "cortex-a72"
+features = ["+neon"]
+cpu_flags = ["asimd"]
+num_cores = 4
+vector_bits = 128
+vector_registers = 32
+l1_kib = 32
+l2_kib = 1024
+native_popcount = "none"
+word_bits = 32
+"""
+
+
+def machine(*ids: str, cores: int = 4, architecture: str = "x86_64") -> LocalDevice:
+    flags = {flag for name in ids for flag in get_target(name).cpu_flags}
+    return LocalDevice(architecture, "a CPU", frozenset(flags), cores)
+
+
+def test_installed_targets_are_listed_best_first():
+    assert IDS == ["x86-64-vpopcntdq", "x86-64-avx2", "x86-64"]
+    ranks = [target.rank for target in list_targets()]
+    assert ranks == sorted(ranks, reverse=True) and len(set(ranks)) == len(ranks)
+
+
+def test_better_targets_ask_for_strictly_more():
+    flags = [set(target.cpu_flags) for target in list_targets()]
+    assert all(better > worse for better, worse in itertools.pairwise(flags))
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_the_host_is_the_best_target_that_fits(name):
+    host = detect_host(machine(name, cores=6))
+    assert host == dataclasses.replace(get_target(name), num_cores=6)
+
+
+@pytest.mark.parametrize("name", IDS)
+@pytest.mark.parametrize("flag", ["avx512_vpopcntdq", "avx2", "popcnt"])
+def test_one_missing_flag_drops_to_a_lower_target(name, flag):
+    lacking = dataclasses.replace(machine(name), flags=machine(name).flags - {flag})
+    fitting = [t.id for t in list_targets() if set(t.cpu_flags) <= lacking.flags]
+    if not fitting:
+        with pytest.raises(TargetError, match="no installed target fits"):
+            detect_host(lacking)
+    else:
+        assert detect_host(lacking).id == fitting[0]
+
+
+def test_no_target_for_another_architecture():
+    with pytest.raises(TargetError, match="riscv64"):
+        detect_host(machine(*IDS, architecture="riscv64"))
+
+
+def test_host_by_name_is_this_machines():
+    assert get_target("host") == detect_host()
+    assert not LocalDevice.detect().lacks(get_target("host").cpu_flags)
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_tvm_accepts_each_target(name):
+    target = get_target(name).to_tvm()
+    assert target.kind.name == "llvm"
+    assert str(target.attrs["mcpu"]) == get_target(name).mcpu
+
+
+def test_info_carries_what_a_machine_must_have():
+    info = get_target("x86-64-avx2").info()
+    assert (info.id, info.cpu, info.triple) == ("x86-64-avx2", "x86-64-v3", "x86_64-linux-gnu")
+    assert "avx2" in info.features
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("x86-avx2", "x86-64-avx2"), ("hosts", "host"), ("zzz", "known are host, x86-64")],
+)
+def test_unknown_ids_get_suggestions(name, hint):
+    with pytest.raises(TargetError) as caught:
+        get_target(name)
+    assert repr(name) in str(caught.value) and hint in str(caught.value)
+
+
+def test_a_new_board_is_a_file(tmp_path):
+    path = tmp_path / "board.toml"
+    path.write_text(GOOD)
+    board = get_target(str(path))
+    assert (board.architecture, board.features, board.num_cores) == ("aarch64", ("+neon",), 4)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('mcpu = "cortex-a72"', "", "board.toml lacks the key 'mcpu'"),
+        ("rank = 1", "rank = 1\nspeed = 2", "board.toml has the unknown key 'speed'"),
+        ("rank = 1", 'rank = "1"', "board.toml.rank must be int, not str"),
+        ("rank = 1", "rank = true", "board.toml.rank must be int, not bool"),
+        ('["+neon"]', '"+neon"', "board.toml.features must be a list"),
+        ('["+neon"]', "[1]", "board.toml.features[0] must be str"),
+        ('["+neon"]', '["neon"]', "board.toml: features must each start with + or -"),
+        ("word_bits = 32", "word_bits = 24", "board.toml: word_bits must be one of 8, 16, 32, 64"),
+        ("vector_bits = 128", "vector_bits = 100", "board.toml: vector_bits must hold words"),
+        ("l1_kib = 32", "l1_kib = 0", "board.toml: l1_kib must be above 0"),
+        ("num_cores = 4", "num_cores = -4", "board.toml: num_cores must be above 0"),
+        ('"llvm"', '"cuda"', "board.toml: kind must be one of llvm"),
+        ('"none"', '"fast"', "board.toml: native_popcount must be one of vpopcntd"),
+        ('"aarch64-linux-gnu"', '"arm"', "board.toml: triple must be an LLVM triple"),
+        ('id = "board"', 'id = "bird"', "board.toml: id must be the file's name"),
+        ("rank = 1", "rank", "board.toml is not TOML"),
+    ],
+)
+def test_wrong_files_are_refused_by_file_and_key(tmp_path, old, new, message):
+    path = tmp_path / "board.toml"
+    assert old in GOOD
+    path.write_text(GOOD.replace(old, new))
+    with pytest.raises(TargetError) as caught:
+        get_target(str(path))
+    if "bird" in new:
+        assert "id must be the file's name, not 'bird'" in str(caught.value)
+    else:
+        assert message in str(caught.value)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(TargetError, match="cannot read the target file"):
+        get_target(str(tmp_path / "none.toml"))
