@@ -66,6 +66,6 @@ class Attributes:
 
 
 def _parse_numbers(text: str) -> tuple[int, ...]:
-    if not _NUMBERS.fullmatch(text):
+    if not text or not _NUMBERS.fullmatch(text):
         raise ValueError(text)
     return tuple(int(number) for number in re.findall(r"-?\d+", text))

@@ -8,7 +8,7 @@ import tvm
 from tvm import relax
 
 from bnn_tvm.importer.converters import REGISTRY, Context, Emitter, Value
-from bnn_tvm.importer.converters.registry import constant
+from bnn_tvm.importer.converters.registry import constant, shape_of
 from bnn_tvm.importer.graph import Graph
 from bnn_tvm.importer.operators import used_slots
 from bnn_tvm.importer.support import check_supported
@@ -42,20 +42,14 @@ def import_graph(graph: Graph, input_shapes: Mapping[str, tuple[int, ...]]) -> t
         name: relax.Var(name, relax.TensorType(tuple(input_shapes[name]), "float32"))
         for name in graph.data_inputs
     }
-    builder = relax.BlockBuilder()
-    with builder.function("main", list(parameters.values())):
-        with builder.dataflow():
-            heads = _convert_nodes(graph, parameters, builder)
-            output = builder.emit_output(heads[0] if len(heads) == 1 else relax.Tuple(heads))
-        builder.emit_func_output(output)
-    return builder.finalize()
+    emitter = Emitter(frozenset(n.name for n in graph.nodes if not n.is_variable))
+    heads = _convert_nodes(graph, parameters, emitter)
+    return _make_module(list(parameters.values()), emitter.bindings, heads)
 
 
 def _convert_nodes(
-    graph: Graph, parameters: Mapping[str, relax.Var], builder: relax.BlockBuilder
+    graph: Graph, parameters: Mapping[str, relax.Var], emitter: Emitter
 ) -> list[relax.Expr]:
-    names = frozenset(node.name for node in graph.nodes if not node.is_variable)
-    emitter = Emitter(builder, names)
     values: dict[int, Value] = {}
     for index in graph.live:
         node = graph.nodes[index]
@@ -72,12 +66,21 @@ def _convert_nodes(
 def _convert_node(ctx: Context) -> relax.Expr:
     try:
         return REGISTRY[ctx.node.op].convert(ctx)
-    except (tvm.error.TVMError, ValueError, TypeError) as error:
-        raise ctx.error(f"its inputs do not fit ({_first_line(error)})") from error
+    except (tvm.error.InternalError, ValueError, TypeError) as error:
+        shapes = [shape_of(ctx.expr(slot)) for slot in range(len(ctx.values))]
+        raise ctx.error(f"its inputs of the shapes {shapes} do not fit") from error
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+def _make_module(
+    parameters: list[relax.Var], bindings: list[relax.VarBinding], heads: list[relax.Expr]
+) -> tvm.ir.IRModule:
+    """Close the one dataflow block; a lone head stays itself, several become a tuple."""
+    result = relax.BlockBuilder().normalize(heads[0] if len(heads) == 1 else relax.Tuple(heads))
+    output = relax.Var("output", result.ty)
+    block = relax.DataflowBlock([*bindings, relax.VarBinding(output, result)])
+    main = relax.Function(parameters, relax.SeqExpr([block], output), result.ty)
+    module = tvm.IRModule({"main": main.with_attr("global_symbol", "main")})
+    return relax.transform.Normalize()(module)
 
 
 def _as_expr(value: Value) -> relax.Expr:

@@ -166,8 +166,8 @@ def _read_shape(cursor: _Cursor, noun: str) -> tuple[int, ...]:
     if not lowest_rank <= rank <= MAX_DIMENSIONS:
         raise ModelError(f"{noun} has {rank} dimensions; {_HINT}")
     shape = tuple(cursor.number(layout, f"the shape of {noun}") for _ in range(rank))
-    if any(size < 0 for size in shape):
-        raise ModelError(f"{noun} has the negative shape {shape}; {_HINT}")
+    if any(size < 1 for size in shape):
+        raise ModelError(f"{noun} has the shape {shape}, but sizes are positive; {_HINT}")
     return shape
 
 

@@ -65,24 +65,13 @@ def _cooled(ctx: Context) -> relax.Expr:
     return ctx.emit(op.divide(ctx.expr(), scalar(temperature)), "cooled")
 
 
-@register("SoftmaxActivation")
-def convert_softmax_activation(ctx: Context) -> relax.Expr:
-    """Softmax over the channels, or over all but the batch."""
-    return _softmax_output(ctx, ctx.attrs.text("mode", "instance") == "channel", False)
-
-
 @register("SoftmaxOutput", "Softmax")
 def convert_softmax_output(ctx: Context) -> relax.Expr:
     """Softmax of the old training scripts; the label, its second input, is not read."""
-    attrs = ctx.attrs
-    return _softmax_output(
-        ctx, attrs.flag("multi_output", False), attrs.flag("preserve_shape", False)
-    )
-
-
-def _softmax_output(ctx: Context, over_channels: bool, over_last: bool) -> relax.Expr:
     data, shape = ctx.expr(), shape_of(ctx.expr())
-    if over_channels or over_last or len(shape) == 2:
-        return ctx.emit(op.nn.softmax(data, 1 if over_channels else -1))
+    if ctx.attrs.flag("multi_output", False):
+        return ctx.emit(op.nn.softmax(data, 1))
+    if ctx.attrs.flag("preserve_shape", False) or len(shape) == 2:
+        return ctx.emit(op.nn.softmax(data, -1))
     rows = ctx.emit(op.reshape(data, (shape[0], math.prod(shape[1:]))), "flatten")
     return ctx.emit(op.reshape(ctx.emit(op.nn.softmax(rows, -1), "rows"), shape))

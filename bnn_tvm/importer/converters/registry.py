@@ -18,11 +18,12 @@ Value: TypeAlias = relax.Expr | np.ndarray
 
 
 class Emitter:
-    """Binds expressions in the block under construction, and keeps node names free for nodes."""
+    """Binds expressions one after the other, and keeps the names of nodes free for the nodes."""
 
-    def __init__(self, builder: relax.BlockBuilder, node_names: frozenset[str]) -> None:
-        self._builder = builder
+    def __init__(self, node_names: frozenset[str]) -> None:
         self._node_names = node_names
+        self._types = relax.BlockBuilder()
+        self.bindings: list[relax.VarBinding] = []
         self.masks: dict[relax.Var, relax.Var] = {}
         """Float 0/1 result of a comparison to its boolean form."""
 
@@ -31,7 +32,10 @@ class Emitter:
         name = f"{node_name}_{suffix}" if suffix else node_name
         while suffix and name in self._node_names:
             name += "_"
-        return self._builder.emit(expr, name_hint=name)
+        typed = self._types.normalize(expr)
+        var = relax.DataflowVar(name, typed.ty)
+        self.bindings.append(relax.VarBinding(var, typed))
+        return var
 
 
 @dataclass(frozen=True)
