@@ -105,11 +105,15 @@ class MXNetModel:
             raise InputError(
                 f"Node '{unknown[0]}' is not in the model. List them with node_names()."
             )
-        nodes = self._symbol.get_internals()
-        outputs = mx.sym.Group([nodes[f"{name}_output"] for name in names])
+        outputs = mx.sym.Group([self._first_output(name) for name in names])
         values = self._block(outputs)(mx.nd.array(x))
         values = [values] if isinstance(values, mx.nd.NDArray) else values
         return {name: value.asnumpy() for name, value in zip(names, values, strict=True)}
+
+    def _first_output(self, name: str) -> mx.sym.Symbol:
+        nodes = self._symbol.get_internals()
+        single = f"{name}_output"
+        return nodes[single if single in nodes.list_outputs() else f"{single}0"]
 
     def _block(self, outputs: mx.sym.Symbol) -> SymbolBlock:
         block = SymbolBlock(outputs, mx.sym.var(self._input_name, dtype="float32"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from mxnet.gluon import HybridBlock
@@ -12,10 +13,6 @@ from .functions import Tensor
 from .layers import QActivation
 
 Size = int | tuple[int, int]
-
-
-def _pair(size: Size) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else size
 
 
 class BinaryConvolution(HybridBlock):
@@ -100,34 +97,16 @@ class ScaledBinaryConv(BinaryConvolution):
 
     _conv_options = {"apply_scaling": True, "no_offset": True}  # noqa: RUF012 - never changed
 
-    def __init__(
-        self,
-        channels: int,
-        kernel_size: Size = 3,
-        stride: Size = 1,
-        padding: Size = 0,
-        in_channels: int = 0,
-        dilation: Size = 1,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(channels, kernel_size, stride, padding, in_channels, dilation, **kwargs)
-        self._window = {
-            "kernel": _pair(kernel_size),
-            "stride": _pair(stride),
-            "pad": _pair(padding),
-            "dilate": _pair(dilation),
-        }
-
     def hybrid_forward(self, F: Any, x: Tensor) -> Tensor:  # noqa: N803
         """Quantize, convolve and scale."""
         return F.broadcast_mul(self._input_scaling(F, x), super().hybrid_forward(F, x))
 
     def _input_scaling(self, ops: Any, x: Tensor) -> Tensor:
         magnitude = ops.mean(ops.abs(x), axis=1, keepdims=True)
-        height, width = self._window["kernel"]
-        box = ops.full((1, 1, height, width), 1.0 / (height * width))
+        kernel = self.qconv.window["kernel"]
+        box = ops.full((1, 1, *kernel), 1.0 / prod(kernel))
         mean = ops.Convolution(
-            magnitude, box, name="scaling_conv", num_filter=1, no_bias=True, **self._window
+            magnitude, box, name="scaling_conv", num_filter=1, no_bias=True, **self.qconv.window
         )
         return ops.BlockGrad(mean)
 
@@ -140,5 +119,15 @@ _BLOCKS: dict[str, type[BinaryConvolution]] = {
 
 
 def activated_conv(*args: Any, **kwargs: Any) -> BinaryConvolution:
-    """Build the block that the configuration's ``approximation`` asks for at this moment."""
-    return _BLOCKS[binary_layer_config.approximation](*args, **kwargs)
+    """Build the block that the configuration's ``approximation`` asks for at this moment.
+
+    Raises
+    ------
+    AssertionError
+        The configuration holds an unknown approximation.
+    """
+    approximation = binary_layer_config.approximation
+    assert approximation in _BLOCKS, (
+        f"Approximation '{approximation}' is unknown; choose one of {tuple(_BLOCKS)}."
+    )
+    return _BLOCKS[approximation](*args, **kwargs)

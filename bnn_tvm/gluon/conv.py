@@ -143,6 +143,12 @@ class QConvolution(OffsetLayer):
         self.quantize = weight_quantizer(method, self.bits)
         self.weight.wd_mult = 0.0
 
+    @property
+    def window(self) -> dict[str, tuple[int, ...]]:
+        """The window's ``kernel``, ``stride``, ``dilate`` and ``pad``, one number an axis."""
+        stock = {name: self._kwargs[name] for name in ("kernel", "stride", "dilate")}
+        return {**stock, "pad": self.padding}
+
     def hybrid_forward(self, F: Any, x: Tensor, weight: Tensor) -> Tensor:  # noqa: N803
         """Convolve one batch in the layer's layout."""
         layout = self._kwargs["layout"]

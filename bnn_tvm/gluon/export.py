@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import mxnet as mx
 import numpy as np
-from mxnet.gluon import HybridBlock
+from mxnet.gluon import HybridBlock, Parameter
+from mxnet.gluon.parameter import DeferredInitializationError
 
-from ..errors import ModelError
-from .offset import has_known_shape
+from ..errors import InputError, ModelError
 
 
 def to_symbol(
@@ -34,6 +34,8 @@ def to_symbol(
     ------
     ModelError
         Parameters have no shape or no values yet.
+    InputError
+        The network cannot take inputs of these shapes.
     """
     _finish_initialization(net, input_shapes)
     count = max(len(input_shapes), 1)
@@ -44,37 +46,49 @@ def to_symbol(
 
 
 def _finish_initialization(net: HybridBlock, shapes: tuple[tuple[int, ...] | None, ...]) -> None:
-    unknown = [p.name for p in net.collect_params().values() if not has_known_shape(p)]
-    if not unknown:
+    waiting = [p.name for p in net.collect_params().values() if _waits_for_a_shape(p)]
+    if not waiting:
         return
     if not shapes or None in shapes:
         raise ModelError(
-            f"Parameter '{unknown[0]}' has no shape yet: the network was never run. "
+            f"Parameter '{waiting[0]}' has no shape yet: the network was never run. "
             "Give the shape of each input, or run the network once."
         )
     try:
         net(*(mx.nd.zeros(shape) for shape in shapes))
+    except (ValueError, mx.MXNetError) as error:
+        reason = str(error).strip().splitlines()[-1].rstrip(".")
+        raise InputError(
+            f"Input shape {shapes} does not fit the network: {reason}. "
+            "Give the shape that the network was made for."
+        ) from error
+
+
+def _waits_for_a_shape(parameter: Parameter) -> bool:
+    try:
+        _values(parameter)
+    except DeferredInitializationError:
+        return True
+    return False
+
+
+def _values(parameter: Parameter) -> mx.nd.NDArray:
+    try:
+        return parameter.list_data()[0]
+    except DeferredInitializationError:
+        raise
     except RuntimeError as error:
-        raise ModelError(_NOT_INITIALIZED.format(name=unknown[0])) from error
-
-
-_NOT_INITIALIZED = (
-    "Parameter '{name}' has no values. Call net.initialize() or net.load_parameters() first."
-)
+        raise ModelError(
+            f"Parameter '{parameter.name}' has no values. "
+            "Call net.initialize() or net.load_parameters() first."
+        ) from error
 
 
 def _parameters(net: HybridBlock, symbol: mx.sym.Symbol) -> dict[str, np.ndarray]:
     kinds = dict.fromkeys(symbol.list_arguments(), "arg")
     kinds.update(dict.fromkeys(symbol.list_auxiliary_states(), "aux"))
-    values = {}
-    for name, parameter in net.collect_params().items():
-        if name in kinds:
-            values[f"{kinds[name]}:{name}"] = _value(parameter)
-    return values
-
-
-def _value(parameter: mx.gluon.Parameter) -> np.ndarray:
-    try:
-        return parameter.list_data()[0].asnumpy()
-    except RuntimeError as error:
-        raise ModelError(_NOT_INITIALIZED.format(name=parameter.name)) from error
+    return {
+        f"{kinds[name]}:{name}": _values(parameter).asnumpy()
+        for name, parameter in net.collect_params().items()
+        if name in kinds
+    }

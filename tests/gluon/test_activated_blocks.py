@@ -29,6 +29,22 @@ def test_the_configuration_chooses_the_block():
     assert type(nn.activated_conv(3)) is nn.BinaryConvolution
 
 
+def test_an_unknown_approximation_is_refused():
+    with (
+        nn.set_binary_layer_config(approximation="abc"),
+        pytest.raises(AssertionError, match="'abc' is unknown; choose one of"),
+    ):
+        nn.activated_conv(3)
+
+
+@pytest.mark.parametrize("block", [nn.BinaryConvolution, nn.ScaledBinaryConv])
+def test_all_arguments_have_upstreams_positions(block):
+    with nn.set_binary_layer_config(bits=32):
+        built = block(8, 3, 1, 1, 4, 1, 32, 32, 0.7, "clip", "x_qconv_")
+    assert (built.qconv.bits, built.qact.bits) == (32, 32)
+    assert (built.qact.threshold, built.qact.method) == (0.7, "clip")
+
+
 def test_arguments_reach_the_children():
     block = nn.activated_conv(
         8, 5, 2, 1, 4, 3, bits_a=1, clip_threshold=1.3, activation_method="sign_approx_sign"

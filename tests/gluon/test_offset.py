@@ -11,6 +11,8 @@ from numpy.testing import assert_array_equal
 from bnn_tvm.gluon import nn
 from bnn_tvm.gluon.offset import trace_with_known_shapes
 
+pytestmark = pytest.mark.filterwarnings("ignore:Cannot decide type")
+
 
 class TwoBranches(HybridBlock):
     """A user's own block, not a container."""

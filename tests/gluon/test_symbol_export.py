@@ -9,6 +9,7 @@ from bnn_tvm.errors import InputError, ModelError
 from bnn_tvm.gluon import nn, to_symbol
 from bnn_tvm.gluon.baseline import MXNetModel
 
+pytestmark = pytest.mark.filterwarnings("ignore:Cannot decide type")
 X = np.random.default_rng(5).uniform(-1, 1, (3, 4, 6, 6)).astype(np.float32)
 
 
@@ -64,10 +65,24 @@ def test_to_symbol_groups_several_outputs_and_names_several_inputs():
     assert parameters == {}
 
 
+def test_to_symbol_takes_an_imported_network(saved):
+    symbol_file, params_file, _ = saved
+    imported = mx.gluon.SymbolBlock.imports(str(symbol_file), ["data"], str(params_file))
+    expected = to_symbol(network(), (1, 4, 6, 6))
+    symbol, parameters = to_symbol(imported)
+    assert mx.sym.load_json(symbol).list_outputs() == mx.sym.load_json(expected[0]).list_outputs()
+    assert parameters.keys() == expected[1].keys()
+
+
 @pytest.mark.parametrize("shapes", [(), (None,)])
 def test_to_symbol_without_any_shape_is_an_error(shapes):
     with pytest.raises(ModelError, match=r"has no shape yet.*Give the shape of each input"):
         to_symbol(network(), *shapes)
+
+
+def test_to_symbol_with_a_wrong_shape_is_an_error():
+    with pytest.raises(InputError, match=r"\(\(1, 4\),\) does not fit the network"):
+        to_symbol(network(), (1, 4))
 
 
 @pytest.mark.parametrize("in_units", [0, 3])
@@ -92,6 +107,14 @@ def test_mxnet_model_gives_inner_values(saved):
     assert_array_equal(values[names[0]] % 1, 0)
     assert set(np.unique(values[names[1]])) == {-1, 1}
     assert_array_equal(model.internals(X, names[:1])[names[0]], values[names[0]])
+
+
+def test_mxnet_model_gives_the_first_of_several_outputs(tmp_path):
+    halves = mx.sym.split(mx.sym.var("data"), num_outputs=2, axis=1, name="halves")
+    (halves[0] + halves[1]).save(str(tmp_path / "s.json"))
+    mx.nd.save(str(tmp_path / "s.params"), {"arg:unused": mx.nd.zeros(1)})
+    model = MXNetModel(tmp_path / "s.json", tmp_path / "s.params")
+    assert_array_equal(model.internals(X, ["halves"])["halves"], X[:, :2])
 
 
 def test_mxnet_model_names_an_unknown_node(saved):
