@@ -11,18 +11,16 @@ from ..gluon import nn
 _FULL_PRECISION = 32
 
 
-def _inner_layers(bits: int) -> tuple[list[Any], list[Any]]:
-    """Return the convolution and the dense layer between the first and the last layer."""
+def _inner_conv(bits: int) -> list[HybridBlock]:
     if bits == _FULL_PRECISION:
-        return (
-            [nn.Conv2D(64, 5, in_channels=64, use_bias=False)],
-            [nn.Dense(1000, in_units=1024, use_bias=False)],
-        )
-    with nn.set_binary_layer_config(bits=bits, bits_a=bits):
-        return (
-            [nn.QActivation(), nn.QConv2D(64, 5, in_channels=64)],
-            [nn.QActivation(), nn.QDense(1000, in_units=1024)],
-        )
+        return [nn.Conv2D(64, 5, in_channels=64, use_bias=False)]
+    return [nn.QActivation(), nn.QConv2D(64, 5, in_channels=64)]
+
+
+def _inner_dense(bits: int) -> list[HybridBlock]:
+    if bits == _FULL_PRECISION:
+        return [nn.Dense(1000, in_units=1024, use_bias=False)]
+    return [nn.QActivation(), nn.QDense(1000, in_units=1024)]
 
 
 def lenet(
@@ -46,18 +44,17 @@ def lenet(
         Maps (N, 1, 28, 28) in [0, 1] to logits (N, classes).
     """
     net = nn.HybridSequential(prefix=prefix, params=params)
-    with net.name_scope():
-        conv, dense = _inner_layers(bits)
+    with net.name_scope(), nn.set_binary_layer_config(bits=bits, bits_a=bits):
         net.add(
             nn.Conv2D(64, 5, in_channels=1),
             nn.Activation("tanh"),
             nn.MaxPool2D(2, 2),
             nn.BatchNorm(in_channels=64),
-            *conv,
+            *_inner_conv(bits),
             nn.BatchNorm(in_channels=64),
             nn.MaxPool2D(2, 2),
             nn.Flatten(),
-            *dense,
+            *_inner_dense(bits),
             nn.BatchNorm(in_channels=1000),
             nn.Activation("tanh"),
             nn.Dense(classes, in_units=1000),

@@ -54,6 +54,11 @@ def test_names_do_not_depend_on_what_was_built_before():
     assert "lenet_qdense0_weight" in names[0]
 
 
+def test_layers_are_numbered_from_the_input():
+    weights = [name for name in get_model("lenet", bits=32).collect_params() if "weight" in name]
+    assert weights == [f"lenet_{x}_weight" for x in ("conv0", "conv1", "dense0", "dense1")]
+
+
 def test_layers_follow_the_configuration():
     with nn.set_binary_layer_config(grad_cancel=1.3):
         net = get_model("lenet")
