@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import tokenize
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
+
+# What numpy lets through from the parsers it reads a header with, besides its own ValueError.
+_BROKEN = (ValueError, TypeError, EOFError, MemoryError, SyntaxError, tokenize.TokenError)
 
 
 def read_npy(path: Path) -> np.ndarray:
@@ -23,7 +27,7 @@ def read_npy(path: Path) -> np.ndarray:
             return np.lib.format.read_array(file, allow_pickle=False)
     except OSError as exc:
         raise InputError(f"cannot read the input {path}: {exc.strerror}") from exc
-    except (ValueError, MemoryError, SyntaxError, TypeError, EOFError) as exc:
+    except _BROKEN as exc:
         raise InputError(
             f"input {path} is not a .npy array ({exc}); write it with numpy.save"
         ) from exc
