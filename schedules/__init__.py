@@ -1,1 +1,19 @@
-"""Schedule rules."""
+"""How kernels are scheduled: rules in order, the portable one last."""
+
+from __future__ import annotations
+
+from tvm import tirx
+
+from bnn_tvm.target import Target
+
+from . import portable, x86
+from .rule import Rule, Scheduled, apply_first
+
+__all__ = ["RULES", "Rule", "Scheduled", "schedule_kernel"]
+
+RULES: tuple[Rule, ...] = (*x86.RULES, *portable.RULES)
+
+
+def schedule_kernel(func: tirx.PrimFunc, target: Target) -> Scheduled:
+    """Schedule a kernel by the first rule that fits it and the target."""
+    return apply_first(RULES, func, target)

@@ -44,31 +44,25 @@ def pack_signs(signs: np.ndarray, word_bits: int) -> np.ndarray:
     return octets.view(np.dtype(word_dtype(word_bits)).newbyteorder("<"))
 
 
-def pack_weight(signs: np.ndarray, lanes: int, word_bits: int) -> np.ndarray:
-    """Pack binary weights for kernels that compute ``lanes`` outputs at a time.
+def block_outputs(weight: np.ndarray, lanes: int, multiple: int) -> np.ndarray:
+    """Lay weights out for kernels that compute ``lanes`` outputs side by side.
 
     Parameters
     ----------
-    signs : numpy.ndarray
-        (outputs, ..., inputs) of -1 and +1.
+    weight : numpy.ndarray
+        (outputs, ...), numbers or words.
     lanes : int
-        Outputs side by side; missing ones are filled with 0 bits.
-    word_bits : int
+    multiple : int
+        Outputs are filled up with zeros to a multiple of this, itself a multiple of `lanes`.
 
     Returns
     -------
     numpy.ndarray
-        (output blocks, ..., words, lanes).
+        (output blocks, ..., lanes).
     """
-    return block_outputs(pack_signs(signs, word_bits), lanes)
-
-
-def block_outputs(weight: np.ndarray, lanes: int) -> np.ndarray:
-    """Bring (outputs, ...) into (output blocks, ..., lanes), filled with zeros."""
-    blocks = -(-weight.shape[0] // lanes)
-    filled = np.zeros((blocks * lanes, *weight.shape[1:]), weight.dtype)
+    filled = np.zeros((-(-weight.shape[0] // multiple) * multiple, *weight.shape[1:]), weight.dtype)
     filled[: weight.shape[0]] = weight
-    split = filled.reshape(blocks, lanes, *weight.shape[1:])
+    split = filled.reshape(-1, lanes, *weight.shape[1:])
     return np.ascontiguousarray(np.moveaxis(split, 1, -1))
 
 

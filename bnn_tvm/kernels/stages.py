@@ -1,4 +1,7 @@
-"""Names of the stages that kernels are made of; schedules find blocks by them."""
+"""Names of kernels' stages and of their attribute; schedules find blocks by them."""
+
+KERNEL = "bnn.kernel"
+"""Attribute of a PrimFunc: the kind of kernel, such as ``bitserial_conv2d``."""
 
 PADDED = "padded"
 """The input with its border, in scratch memory."""
@@ -14,3 +17,6 @@ PACK = "pack"
 
 RESULT = "result"
 """Numbers, an output."""
+
+WEIGHT = "weight"
+"""The parameter that holds a layer's weights, packed or blocked."""

@@ -32,7 +32,9 @@ def holds_signs(expr: relax.Expr, lookup: Lookup) -> bool:
         return True
     if op_name(call) == "nn.pad":
         return abs(float(call.attrs.pad_value)) == 1 and holds_signs(call.args[0], lookup)
-    tensors = [arg for arg in arguments(call) if isinstance(arg, relax.Var)] if call is not None else []
+    tensors = (
+        [arg for arg in arguments(call) if isinstance(arg, relax.Var)] if call is not None else []
+    )
     return op_name(call) in _COPYING and all(holds_signs(arg, lookup) for arg in tensors)
 
 

@@ -96,8 +96,13 @@ class Emitter:
         self._value: dict[relax.Var, relax.Expr] = {}
 
     def emit(self, value: relax.Expr, name: str) -> relax.Var:
-        """Bind a value to a new variable with that name, or one made from it."""
-        var = self.builder.emit(value, name_hint=name)
+        """Bind a value to a new variable of that name.
+
+        Names need not be unique: a layer keeps its node's name whatever replaces it.
+        """
+        value = self.builder.normalize(value)
+        var = relax.DataflowVar(name, value.ty)
+        self.builder.emit_normalized(relax.VarBinding(var, value))
         self._value[var] = value
         return var
 

@@ -203,15 +203,18 @@ def _compare(emitter: Emitter, source: relax.Expr, threshold: Threshold, name: s
     """Build the sign of ``source - at``, negated before that in the flipped channels."""
     at, flipped = threshold.at, threshold.flipped
     layer = emitter.value(source)
-    if flipped.any() and layer is not None and layer_shape(layer, source) and emitter.uses(source) == 1:
+    if (
+        flipped.any()
+        and layer is not None
+        and layer_shape(layer, source)
+        and emitter.uses(source) == 1
+    ):
         source = emitter.emit(_negated_outputs(layer, flipped), source.name)
         at, flipped = np.where(flipped, -at, at), np.zeros_like(flipped)
     margin = emitter.emit(relax.op.subtract(source, _broadcast(at, source)), f"{name}_margin")
     if flipped.any():
         signs = np.where(flipped, -1, 1).astype(np.float32)
-        margin = emitter.emit(
-            relax.op.multiply(margin, _broadcast(signs, source)), margin.name
-        )
+        margin = emitter.emit(relax.op.multiply(margin, _broadcast(signs, source)), margin.name)
     return emit_sign(emitter, margin, name)
 
 

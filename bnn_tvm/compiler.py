@@ -1,0 +1,172 @@
+"""From a model to a package: the stages in order, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tvm.ir import IRModule
+
+from .build import build_library, schedule_module
+from .errors import InputError, ModelError
+from .importer import Graph, graph_from_text, import_graph, load_graph
+from .package import Package
+from .package.manifest import Manifest, TensorInfo
+from .passes.dataflow import MAIN, dtype_of, main_result, shape_of
+from .passes.lower_regions import lower_regions
+from .passes.pipeline import FLOAT_PASSES
+from .report import describe_kernels, describe_layers
+from .target import get_target
+
+Shape = tuple[int, ...]
+Progress = Callable[[str, int, int], None]
+
+_SCHEMA_VERSION = 1
+_IMAGE_LAYOUTS = {4: "NCHW", 5: "NCDHW", 3: "NCW", 2: "NC"}
+
+
+def compile(
+    model: str | os.PathLike[str] | Graph | Any,
+    *,
+    target: str = "host",
+    input_shape: Shape | Mapping[str, Shape] | None = None,
+    params: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Package:
+    """Compile a model for a target.
+
+    Parameters
+    ----------
+    model : path, Graph or mxnet.gluon.HybridBlock
+        A ``*-symbol.json`` file, a graph that the importer read, or an initialized network.
+    target : str
+        A target's id, ``host`` for this machine, or the path of a ``.toml`` file.
+    input_shape : tuple of int or mapping of str to tuple of int, optional
+        Shape of the input, batch included, or of each input by name. Needed unless the model
+        names it.
+    params : path, optional
+        The ``.params`` file, if it is not the one beside the symbol file.
+    progress : callable, optional
+        Called with the stage's name, its index and the number of stages before each stage.
+
+    Returns
+    -------
+    Package
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be read or has operators that are not supported.
+    InputError
+        If the input shape is missing or does not fit.
+    TargetError
+        If there is no such target.
+    ToolchainError
+        If there is nothing to link the library with.
+    """
+    stages = _Stages(progress or (lambda stage, index, total: None))
+    compiled_for = get_target(target)
+    stages.begin("reading the model")
+    name, graph = _read_model(model, params, input_shape)
+    shapes = _input_shapes(graph, input_shape)
+    stages.begin("importing to Relax")
+    imported = import_graph(graph, shapes)
+    fused, divided = _run_passes(imported, stages)
+    stages.begin(lower_regions.__name__)
+    lowered = lower_regions(fused, compiled_for)
+    stages.begin("scheduling kernels")
+    scheduled = schedule_module(lowered, compiled_for)
+    stages.begin("generating code")
+    library = build_library(scheduled.mod, compiled_for)
+    layers = describe_layers(imported, divided, lowered)
+    inputs, outputs = _border(imported)
+    manifest = Manifest(
+        schema_version=_SCHEMA_VERSION,
+        name=name,
+        versions={package: version(package) for package in ("bnn_tvm", "apache-tvm")},
+        target=compiled_for.info(),
+        inputs=inputs,
+        outputs=outputs,
+        kernels=describe_kernels(scheduled, layers),
+        layers=layers,
+    )
+    return Package(manifest, library)
+
+
+class _Stages:
+    """Counts the stages of one compilation and reports each as it begins."""
+
+    _TOTAL = len(FLOAT_PASSES) + 5
+
+    def __init__(self, progress: Progress):
+        self._progress = progress
+        self._index = 0
+
+    def begin(self, name: str) -> None:
+        self._progress(name.replace("_", " "), self._index, self._TOTAL)
+        self._index += 1
+
+
+def _run_passes(mod: IRModule, stages: _Stages) -> tuple[IRModule, IRModule]:
+    """Run the passes; return their result and the module before the last, which outlines."""
+    before = mod
+    for run in FLOAT_PASSES:
+        stages.begin(run.__name__)
+        before, mod = mod, run(mod)
+    return mod, before
+
+
+def _read_model(
+    model: Any,
+    params: str | os.PathLike[str] | None,
+    input_shape: Shape | Mapping[str, Shape] | None,
+) -> tuple[str, Graph]:
+    """Name and read a model in any of the forms that `compile` takes."""
+    if isinstance(model, Graph):
+        return "model", model
+    if isinstance(model, str | os.PathLike):
+        path = Path(model)
+        name = path.name.removesuffix(".json").removesuffix("-symbol")
+        return name, load_graph(path, params)
+    if not hasattr(model, "hybridize"):
+        raise ModelError(
+            f"cannot compile a {type(model).__name__}; give the path of a *-symbol.json file "
+            "or a HybridBlock"
+        )
+    from .gluon import to_symbol
+
+    by_name = input_shape.values() if isinstance(input_shape, Mapping) else [input_shape]
+    return model.name, graph_from_text(*to_symbol(model, *by_name))
+
+
+def _input_shapes(
+    graph: Graph, input_shape: Shape | Mapping[str, Shape] | None
+) -> dict[str, Shape]:
+    """Give every input of a graph its shape."""
+    if isinstance(input_shape, Mapping):
+        return {name: tuple(shape) for name, shape in input_shape.items()}
+    names = graph.data_inputs
+    if input_shape is None or len(names) != 1:
+        example = ",".join(
+            f"{name}:1,3,224,224" if len(names) > 1 else "1,3,224,224" for name in names
+        )
+        raise InputError(
+            f"the shapes of the inputs {', '.join(names)} are not known; "
+            f"give them, batch included, such as --input-shape {example}"
+        )
+    return {names[0]: tuple(input_shape)}
+
+
+def _border(mod: IRModule) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
+    """Describe the inputs and outputs of the imported module."""
+    inputs = tuple(
+        TensorInfo(p.name, shape_of(p), dtype_of(p), _IMAGE_LAYOUTS.get(len(shape_of(p)), ""))
+        for p in mod[MAIN].params
+    )
+    outputs = tuple(
+        TensorInfo(head.name, shape_of(head), dtype_of(head), "") for head in main_result(mod)
+    )
+    return inputs, outputs

@@ -1,0 +1,164 @@
+"""Pass: replace every region by a kernel on packed bits and blocked weights.
+
+Tensors of signs between regions become words; whatever else reads them still gets floats, from
+the same kernel.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import tvm
+import tvm_ffi
+from tvm import relax
+from tvm.ir import GlobalVar, IRModule
+
+from bnn_tvm.kernels.bits import word_count, word_dtype
+from bnn_tvm.kernels.stages import KERNEL
+from bnn_tvm.target import Target
+
+from .dataflow import (
+    MAIN,
+    Emitter,
+    arguments,
+    dtype_of,
+    main_bindings,
+    main_result,
+    rebuild_main,
+    shape_of,
+)
+from .fuse_regions import COMPOSITE, LAYER, PREFIX
+from .region_kernel import build_region_kernel
+from .regions import ON_BITS
+
+KERNEL_OF_LAYER = "bnn.kernel_of_layer"
+"""Attribute of a lowered module: the name of the kernel that computes each region's anchor."""
+
+
+@dataclass
+class _Forms:
+    """In which forms the variables of ``main`` are read."""
+
+    as_bits: set[relax.Var] = field(default_factory=set)
+    as_floats: set[relax.Var] = field(default_factory=set)
+
+
+def region_kind(mod: IRModule, call: relax.Expr) -> str:
+    """Name the kind of region that a call in ``main`` runs; '' if it runs none."""
+    if not (isinstance(call, relax.Call) and isinstance(call.op, GlobalVar)):
+        return ""
+    attrs = mod[call.op].attrs
+    return str(attrs[COMPOSITE]).removeprefix(PREFIX) if COMPOSITE in attrs else ""
+
+
+def lower_regions(mod: IRModule, target: Target) -> IRModule:
+    """Replace the calls of composite functions by ``call_tir`` of kernels for a target.
+
+    Kernels of equal code share one PrimFunc, which carries the kind of its region in
+    ``bnn.kernel``.
+    """
+    lowerer = _Lowerer(mod, target)
+    kept = {MAIN} | {g.name_hint for g, f in mod.functions.items() if COMPOSITE not in f.attrs}
+    slim = IRModule({g: f for g, f in mod.functions.items() if g.name_hint in kept})
+    lowered = rebuild_main(slim, lowerer.write)
+    return lowered.with_attr(KERNEL_OF_LAYER, lowerer.kernel_of_layer)
+
+
+class _Lowerer:
+    def __init__(self, mod: IRModule, target: Target):
+        self._mod = mod
+        self._target = target
+        self._forms = self._find_forms()
+        self._bits: dict[relax.Var, relax.Expr] = {}
+        self._kernels: dict[int, GlobalVar] = {}
+        self._names: Counter[str] = Counter()
+        self.kernel_of_layer: dict[str, str] = {}
+
+    def _find_forms(self) -> _Forms:
+        """Note for every variable whether regions on bits, or others, read it."""
+        forms = _Forms(as_floats={v for v in main_result(self._mod) if isinstance(v, relax.Var)})
+        for binding in main_bindings(self._mod):
+            if not isinstance(binding.value, relax.Call):
+                continue
+            on_bits = region_kind(self._mod, binding.value) in ON_BITS
+            for position, arg in enumerate(arguments(binding.value)):
+                takes_bits = on_bits and position == 0
+                (forms.as_bits if takes_bits else forms.as_floats).add(arg)
+        return forms
+
+    def write(self, emitter: Emitter) -> None:
+        """Emit the new bindings of ``main``."""
+        fields = self._tuple_fields()
+        for binding in main_bindings(self._mod):
+            kind = region_kind(self._mod, binding.value)
+            if kind:
+                outputs = fields.get(binding.var, [binding.var])
+                self._lower(emitter, kind, binding.value, outputs)
+            elif not isinstance(binding.value, relax.TupleGetItem):
+                self._keep(emitter, binding)
+
+    def _tuple_fields(self) -> dict[relax.Var, list[relax.Var]]:
+        """List the variables into which the results of regions are taken apart."""
+        fields: dict[relax.Var, list[relax.Var]] = {}
+        for binding in main_bindings(self._mod):
+            if isinstance(binding.value, relax.TupleGetItem):
+                fields.setdefault(binding.value.tuple_value, []).append(binding.var)
+        return fields
+
+    @staticmethod
+    def _keep(emitter: Emitter, binding: relax.VarBinding) -> None:
+        value = emitter.remap(binding.value)
+        is_alias = isinstance(value, relax.Var)
+        emitter.replace(binding.var, value if is_alias else emitter.emit(value, binding.var.name))
+
+    def _lower(
+        self, emitter: Emitter, kind: str, call: relax.Call, outputs: list[relax.Var]
+    ) -> None:
+        function = self._mod[call.op]
+        floats = [i for i, var in enumerate(outputs) if var in self._forms.as_floats]
+        bits = [i for i, var in enumerate(outputs) if var in self._forms.as_bits]
+        kernel = build_region_kernel(function, kind, floats, bits, self._target)
+        args = [self._argument(emitter, kind, i, arg) for i, arg in enumerate(call.args)]
+        types = [self._float_type(outputs[i]) for i in floats]
+        types += [self._bits_type(outputs[i]) for i in bits]
+        callee = self._share(emitter, kind, kernel.func)
+        self.kernel_of_layer[str(function.attrs[LAYER])] = callee.name_hint
+        operands = [args[o] if isinstance(o, int) else relax.const(o) for o in kernel.operands]
+        name = outputs[-1].name
+        result = emitter.emit(relax.call_tir(callee, relax.Tuple(operands), types), name)
+        parts = [result] if len(types) == 1 else _take_apart(emitter, result, len(types), name)
+        places = [(i, False) for i in floats] + [(i, True) for i in bits]
+        for (i, is_bits), part in zip(places, parts, strict=True):
+            if is_bits:
+                self._bits[outputs[i]] = part
+            else:
+                emitter.replace(outputs[i], part)
+
+    def _argument(self, emitter: Emitter, kind: str, position: int, arg: relax.Var) -> relax.Expr:
+        takes_bits = kind in ON_BITS and position == 0
+        return self._bits[arg] if takes_bits else emitter.remap(arg)
+
+    def _share(self, emitter: Emitter, kind: str, func: tvm.tirx.PrimFunc) -> GlobalVar:
+        """Add a kernel to the module, or find the equal one that is there."""
+        func = func.with_attr(KERNEL, kind)
+        key = tvm_ffi.structural_hash(func)
+        if key not in self._kernels:
+            self._names[kind] += 1
+            name = f"{kind}_{self._names[kind]}"
+            added = func.with_attr("global_symbol", name)
+            self._kernels[key] = emitter.builder.add_func(added, name)
+        return self._kernels[key]
+
+    def _bits_type(self, var: relax.Var) -> relax.TensorType:
+        *outer, channels = shape_of(var)
+        words = word_count(channels, self._target.word_bits)
+        return relax.TensorType((*outer, words), word_dtype(self._target.word_bits))
+
+    @staticmethod
+    def _float_type(var: relax.Var) -> relax.TensorType:
+        return relax.TensorType(shape_of(var), dtype_of(var))
+
+
+def _take_apart(emitter: Emitter, result: relax.Var, count: int, name: str) -> list[relax.Var]:
+    return [emitter.emit(relax.TupleGetItem(result, i), name) for i in range(count)]

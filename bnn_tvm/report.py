@@ -1,0 +1,170 @@
+"""What became of every layer and kernel, for the manifest and for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from tvm import relax, tirx
+from tvm.ir import IRModule
+
+from .build import ScheduledModule
+from .kernels.stages import KERNEL, PACK, WEIGHT
+from .package.manifest import KernelInfo, LayerInfo, TensorInfo
+from .passes.binary import holds_signs, reason_not_binary
+from .passes.dataflow import main_bindings, op_name, shape_of
+from .passes.lower_regions import KERNEL_OF_LAYER
+from .passes.regions import Region, divide_into_regions
+
+_BITS_OF_FLOAT = 32
+_THRESHOLD = ["subtract", "less", "where"]
+_UNFUSED = {
+    "nn.conv1d": "convolutions in one dimension run in float",
+    "nn.conv3d": "convolutions in three dimensions run in float",
+}
+
+
+def describe_layers(
+    imported: IRModule, divided: IRModule, lowered: IRModule
+) -> tuple[LayerInfo, ...]:
+    """Describe every convolution and dense layer of a model, in order.
+
+    Parameters
+    ----------
+    imported : IRModule
+        As the importer made it: gives the shapes as the model has them.
+    divided : IRModule
+        Just before its regions are outlined: tells which layers are binary, and why others
+        are not.
+    lowered : IRModule
+        Tells which kernel computes each layer.
+    """
+    model_shapes = {b.var.name: _shapes(b) for b in main_bindings(imported) if _is_layer(b.value)}
+    return _LayerReport(divided, lowered).describe(model_shapes)
+
+
+def _is_layer(call: relax.Expr) -> bool:
+    return op_name(call) in ("nn.conv2d", "matmul", *_UNFUSED)
+
+
+def _shapes(binding: relax.VarBinding) -> tuple[tuple[int, ...], ...]:
+    data, weight = binding.value.args
+    weight_shape = shape_of(weight)
+    if op_name(binding.value) == "matmul":
+        weight_shape = weight_shape[::-1]
+    return shape_of(data), shape_of(binding.var), weight_shape
+
+
+class _LayerReport:
+    def __init__(self, divided: IRModule, lowered: IRModule):
+        self._bindings = main_bindings(divided)
+        self._values = {b.var: b.value for b in self._bindings}
+        self._regions = {region.anchor.name: region for region in divide_into_regions(divided)}
+        self._kernels = {str(k): str(v) for k, v in lowered.attrs[KERNEL_OF_LAYER].items()}
+        self._functions = {g.name_hint: f for g, f in lowered.functions.items()}
+
+    def describe(self, shapes: Mapping[str, tuple[tuple[int, ...], ...]]) -> tuple[LayerInfo, ...]:
+        layers = [b for b in self._bindings if _is_layer(b.value) and b.var.name in shapes]
+        return tuple(self._layer(binding, *shapes[binding.var.name]) for binding in layers)
+
+    def _layer(
+        self,
+        binding: relax.VarBinding,
+        input_shape: tuple[int, ...],
+        output_shape: tuple[int, ...],
+        weight_shape: tuple[int, ...],
+    ) -> LayerInfo:
+        call, name = binding.value, binding.var.name
+        reason = _UNFUSED.get(op_name(call)) or reason_not_binary(call, self._values.get)
+        func = self._functions.get(self._kernels.get(name, ""))
+        region = self._regions.get(name)
+        return LayerInfo(
+            name=name,
+            op="dense" if op_name(call) == "matmul" else op_name(call).removeprefix("nn."),
+            lowered=not reason,
+            reason=reason,
+            kernel=self._kernels.get(name, ""),
+            input_shape=input_shape,
+            output_shape=output_shape,
+            weight_shape=weight_shape,
+            weight_bits=self._bits(call.args[1]),
+            activation_bits=self._bits(call.args[0]),
+            macs=math.prod(output_shape) * math.prod(weight_shape[1:]),
+            weight_bytes=_weight_bytes(func) or 4 * math.prod(weight_shape),
+            padding=_padding(region) if region else "",
+            epilogue=_epilogue(region, func) if region and func else "",
+        )
+
+    def _bits(self, expr: relax.Expr) -> int:
+        return 1 if holds_signs(expr, self._values.get) else _BITS_OF_FLOAT
+
+
+def _weight_bytes(func: tirx.PrimFunc | None) -> int:
+    """Size of a kernel's weights as the package stores them; 0 if it has none."""
+    params = [] if func is None else func.params
+    return sum(_tensor_info(param).nbytes for param in params if param.name == WEIGHT)
+
+
+def _epilogue(region: Region, func: tirx.PrimFunc) -> str:
+    """Name the operations fused behind a layer, and whether its signs are packed."""
+    names = [op_name(binding.value) for binding in region.bindings]
+    anchor = next(i for i, b in enumerate(region.bindings) if b.var.same_as(region.anchor))
+    after = names[anchor + 1 :]
+    pack = ["pack"] if any(param.name == PACK for param in func.params) else []
+    if pack and after == _THRESHOLD:
+        after = ["threshold"]
+    return "+".join(name.removeprefix("nn.") for name in (*after, *pack))
+
+
+def _padding(region: Region) -> str:
+    """Say how much a region pads above and to the left, and with what."""
+    for binding in region.bindings:
+        call = binding.value
+        if op_name(call) == "nn.pad":
+            widths = [int(width) for width in call.attrs.pad_width]
+            return f"{widths[2]},{widths[4]} value {float(call.attrs.pad_value):g}"
+        if op_name(call) == "nn.conv2d" and any(int(p) for p in call.attrs.padding):
+            top, left = (int(p) for p in call.attrs.padding[:2])
+            return f"{top},{left} value 0"
+    return ""
+
+
+def describe_kernels(
+    scheduled: ScheduledModule, layers: tuple[LayerInfo, ...]
+) -> tuple[KernelInfo, ...]:
+    """Describe every kernel of a scheduled module."""
+    kernels = [
+        (gvar.name_hint, func)
+        for gvar, func in scheduled.mod.functions.items()
+        if isinstance(func, tirx.PrimFunc)
+    ]
+    return tuple(_kernel(name, func, scheduled, layers) for name, func in sorted(kernels))
+
+
+def _kernel(
+    name: str, func: tirx.PrimFunc, scheduled: ScheduledModule, layers: tuple[LayerInfo, ...]
+) -> KernelInfo:
+    mine = [layer for layer in layers if layer.kernel == name]
+    rule = scheduled.rules[name]
+    return KernelInfo(
+        name=name,
+        kind=str(func.attrs[KERNEL]) if KERNEL in func.attrs else name.rstrip("0123456789_"),
+        layers=tuple(layer.name for layer in mine),
+        arguments=tuple(_tensor_info(param) for param in func.params),
+        num_outputs=_count_outputs(func),
+        macs=mine[0].macs if mine else 0,
+        binary=bool(mine) and mine[0].lowered,
+        rule=rule.name,
+        source=rule.source,
+    )
+
+
+def _tensor_info(param: tirx.Var) -> TensorInfo:
+    shape = tuple(int(extent) for extent in param.shape)
+    return TensorInfo(str(param.name), shape, str(param.dtype), "")
+
+
+def _count_outputs(func: tirx.PrimFunc) -> int:
+    """Count the parameters that the kernel writes; they come last."""
+    written = {str(region.source.name) for region in func.body.block.writes}
+    return sum(str(param.name) in written for param in func.params) or 1

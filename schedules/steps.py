@@ -1,0 +1,39 @@
+"""Scheduling steps that several rules are made of."""
+
+from __future__ import annotations
+
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+
+# Where a kernel keeps what it hands from one stage to the next: a stack slot, then registers.
+REGISTERS = "global"
+
+
+def find_block(sch: Schedule, name: str) -> SBlockRV | None:
+    """Return the block of a stage, None if the kernel has no such stage."""
+    names = {sch.get(block).name_hint for block in sch.get_child_blocks(sch.get_sblock("root"))}
+    return sch.get_sblock(name) if name in names else None
+
+
+def extent(sch: Schedule, loop: LoopRV) -> int:
+    """Read how often a loop runs."""
+    return int(sch.get(loop).extent)
+
+
+def largest_divisor(number: int, at_most: int) -> int:
+    """Return the largest divisor that does not exceed a bound."""
+    return next(d for d in range(min(number, at_most), 0, -1) if number % d == 0)
+
+
+def vectorize_innermost(sch: Schedule, block: SBlockRV, lanes: int) -> None:
+    """Compute vectors along the last loop, of the most lanes that divide it."""
+    loop = sch.get_loops(block)[-1]
+    width = largest_divisor(extent(sch, loop), lanes)
+    if width > 1:
+        sch.vectorize(sch.split(loop, [None, width])[1])
+
+
+def unroll_all(sch: Schedule, loops: list[LoopRV]) -> None:
+    """Unroll loops."""
+    for loop in loops:
+        sch.unroll(loop)
