@@ -121,6 +121,26 @@ def test_the_command_ends_with_the_errors_exit_code(script, tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
+def test_an_interrupt_says_how_to_go_on(script, few, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(script, "load_digits", lambda: few)
+    step = script.Training._run_epoch
+
+    def interrupted(training, epoch):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return step(training, epoch)
+
+    monkeypatch.setattr(script.Training, "_run_epoch", interrupted)
+    with pytest.raises(typer.Exit) as exit_info:
+        script.main(epochs=2, batch_size=20, output=tmp_path)
+    assert exit_info.value.exit_code == 130
+    assert "--resume" in capsys.readouterr().out
+    monkeypatch.undo()
+    monkeypatch.setattr(script, "load_digits", lambda: few)
+    script.main(epochs=2, batch_size=20, output=tmp_path, resume=True)
+    assert (tmp_path / "lenet-1bit-symbol.json").is_file()
+
+
 def test_shifting_moves_whole_images(script):
     images = np.zeros((50, 1, 9, 9), dtype=np.float32)
     images[:, 0, 4, 4] = 1
