@@ -146,6 +146,93 @@ def test_words_of_64_bits():
     np.testing.assert_array_equal(y, count_agreements(x, weight, pad=(1, 1)))
 
 
+class ResNetE:
+    """A small network of the form that BMXNet v2's converter writes, packed or float.
+
+    Every layer is there: input norm, stem, a unit with a plain shortcut, one that halves the
+    size, and the tail.
+    """
+
+    def __init__(self, packed: bool) -> None:
+        self.packed = packed
+        self.text = GraphText()
+        self.params: dict[str, np.ndarray] = {}
+        x = self.norm(self.text.variable("data"), "bn0", 3, eps="2e-05", fix_gamma="True")
+        x = self.convolution(x, "conv0", (64, 3, 7, 7), stride="(2, 2)", pad="(3, 3)")
+        x = self.text.add("Activation", "relu0", [self.norm(x, "bn1", 64)], act_type="relu")
+        x = self.pool(x, "pool0", "max", kernel="(3, 3)", stride="(2, 2)", pad="(1, 1)")
+        x = self.unit(x, "unit0", 64, 64, x, "(1, 1)")
+        half = self.pool(x, "pool1", "avg", kernel="(2, 2)", stride="(2, 2)")
+        shortcut = self.norm(self.convolution(half, "sc0", (128, 64, 1, 1)), "bn2", 128)
+        x = self.unit(x, "unit1", 64, 128, shortcut, "(2, 2)")
+        x = self.pool(x, "pool2", "avg", "full", kernel="(1, 1)", global_pool="True")
+        self.classify(self.text.add("Flatten", "flatten0", [x]))
+
+    def variable(self, name: str, array: np.ndarray) -> int:
+        self.params[f"arg:{name}"] = array
+        shape = str(array.shape).replace(", ", ",", 1)
+        return self.text.variable(name, __shape__=shape)
+
+    def norm(self, x: int, name: str, channels: int, eps="1e-05", fix_gamma="False") -> int:
+        names = ("gamma", "beta", "running_mean", "running_var")
+        slots = [
+            self.variable(f"{name}_{n}", normal(channels, seed=len(self.params)) ** 2)
+            for n in names
+        ]
+        return self.text.add("BatchNorm", f"{name}_fwd", [x, *slots], eps=eps, fix_gamma=fix_gamma)
+
+    def convolution(self, x: int, name: str, shape: tuple[int, ...], **attributes) -> int:
+        weight = self.variable(f"{name}_weight", normal(*shape, seed=len(self.params)) / 8)
+        attributes |= {"kernel": str(shape[2:]), "num_filter": str(shape[0]), "no_bias": "True"}
+        return self.text.add("Convolution", f"{name}_fwd", [x, weight], **attributes)
+
+    def pool(self, x: int, name: str, kind: str, convention="valid", **attributes) -> int:
+        attributes |= {"pool_type": kind, "pooling_convention": convention}
+        return self.text.add("Pooling", f"{name}_fwd", [x], **attributes)
+
+    def unit(self, x: int, name: str, inputs: int, filters: int, shortcut: int, stride) -> int:
+        widths = {"pad_width": "[0, 0, 0, 0, 1, 1, 1, 1]", "constant_value": "-1"}
+        x = self.text.add("Pad", f"{name}_pad0", [x], mode="constant", **widths)
+        count = self.binary if not self.packed else self.binary_inference
+        x = count(x, f"{name}_qconv0", signs(filters, inputs, 3, 3, seed=filters), stride)
+        return self.text.add(
+            "elemwise_add", f"{name}_plus0", [self.norm(x, name, filters), shortcut]
+        )
+
+    def binary_inference(self, x: int, name: str, weight: np.ndarray, stride: str) -> int:
+        filters, inputs = weight.shape[:2]
+        words = pack_row_major(weight).reshape(filters, inputs // 32, 3, 3)
+        slots = [x, self.variable(f"{name}_weight", words)]
+        attributes = {"kernel": "(3, 3)", "num_filter": str(filters), "stride": stride}
+        return self.text.add("BinaryInferenceConvolution", f"{name}_fwd", slots, **attributes)
+
+    def binary(self, x: int, name: str, weight: np.ndarray, stride: str) -> int:
+        x = self.text.add("det_sign", f"{name}_sign", [x])
+        slots = [x, self.variable(f"{name}_weight", weight)]
+        attributes = {"kernel": "(3, 3)", "num_filter": str(len(weight)), "no_bias": "True"}
+        x = self.text.add("Convolution", f"{name}_fwd", slots, stride=stride, **attributes)
+        x = self.text.add("_plus_scalar", f"{name}_plus", [x], scalar=str(weight[0].size))
+        return self.text.add("_div_scalar", f"{name}_div", [x], scalar="2")
+
+    def classify(self, x: int) -> None:
+        slots = [
+            self.variable("dense0_weight", normal(10, 128)),
+            self.variable("dense0_bias", normal(10)),
+        ]
+        x = self.text.add("FullyConnected", "dense0_fwd", [x, *slots], num_hidden="10")
+        self.text.add("softmax", "softmax_label", [x], axis="1")
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        return run_graph(graph_from_text(self.text.text(), self.params), {"data": x})[0]
+
+
+def test_a_converted_v2_network_equals_the_float_network():
+    x = normal(1, 3, 16, 16)
+    packed, unpacked = (ResNetE(form).run(x) for form in (True, False))
+    np.testing.assert_array_equal(packed, unpacked)
+    assert np.ptp(packed) > 1e-3
+
+
 def test_packed_words_of_another_network_are_refused():
     packed = pack_row_major(signs(6, 64, 3, 3)).reshape(6, 2, 3, 3)
     graph = graph_from_text(converted_text(), {"qconv0_weight": packed})

@@ -284,6 +284,7 @@ SHAPE_OPERATORS = {
     "Concat_dim": lambda x: sym.Concat(x, x + 1, x * 2, dim=2),
     "full": lambda x: sym.broadcast_add(x, sym.full((1, 4, 1, 1), 0.3)),
     "ones": lambda x: sym.broadcast_add(x, sym.ones((1, 4, 1, 1))),
+    "size_array": lambda x: sym.broadcast_add(x, sym.cast(sym.size_array(x), dtype="float32")),
     "zeros": lambda x: sym.broadcast_add(x, sym.zeros((1, 4, 1, 1))),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -238,6 +239,12 @@ def convert_filled(ctx: Context) -> relax.Expr:
     if min(shape, default=1) < 1:
         raise ctx.error(f"the shape {shape} is not known")
     return constant(np.full(shape, ctx.attrs.real("value") if value is None else value))
+
+
+@register("size_array")
+def convert_size(ctx: Context) -> relax.Expr:
+    """Make a constant of shape (1,): the number of values of the input."""
+    return constant(np.array([math.prod(shape_of(ctx.expr()))]))
 
 
 @register("ones_like", "zeros_like")
