@@ -44,6 +44,17 @@ def assert_same(symbol, inputs, params=None, atol=1e-5):
         np.testing.assert_allclose(o, t, rtol=1e-5, atol=atol)
 
 
+def assert_each_same(builders, inputs, atol=1e-5):
+    """Compare many small symbols of the same inputs in one module; names those that differ."""
+    variables = [mx.sym.var(name) for name in inputs]
+    symbol = mx.sym.Group([build(*variables) for build in builders.values()])
+    ours = run_graph(graph_from_text(symbol.tojson(), {}), inputs)
+    theirs = run_mxnet(symbol, inputs, {})
+    for name, o, t in zip(builders, ours, theirs, strict=True):
+        assert o.shape == t.shape, name
+        np.testing.assert_allclose(o, t, rtol=1e-5, atol=atol, err_msg=name)
+
+
 def random_params(symbol, seed=0, **shapes) -> dict[str, np.ndarray]:
     """Draw a positive float32 array for every parameter of a symbol, given its input shapes."""
     rng = np.random.default_rng(seed)
