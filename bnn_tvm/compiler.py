@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import tvm
 from tvm.ir import IRModule
 
 from .build import build_library, schedule_module
@@ -86,7 +87,7 @@ def compile(
     manifest = Manifest(
         schema_version=_SCHEMA_VERSION,
         name=name,
-        versions={package: version(package) for package in ("bnn_tvm", "apache-tvm")},
+        versions={"bnn_tvm": version("bnn_tvm"), "tvm": tvm.__version__},
         target=compiled_for.info(),
         inputs=inputs,
         outputs=outputs,
@@ -130,7 +131,7 @@ def _read_model(
     if isinstance(model, str | os.PathLike):
         path = Path(model)
         name = path.name.removesuffix(".json").removesuffix("-symbol")
-        return name, load_graph(path, params)
+        return name, load_graph(path, None if params is None else Path(params))
     if not hasattr(model, "hybridize"):
         raise ModelError(
             f"cannot compile a {type(model).__name__}; give the path of a *-symbol.json file "

@@ -37,8 +37,10 @@ def _sign_plus_is_zero(emitter: Emitter, call: relax.Call, name: str) -> relax.E
         return None
     for signed, added in (call.args, reversed(call.args)):
         sign, cast = emitter.value(signed), emitter.value(added)
-        equal = emitter.value(cast.args[0]) if op_name(cast) == "astype" else None
-        if op_name(sign) != "sign" or op_name(equal) != "equal":
+        if op_name(sign) != "sign" or op_name(cast) != "astype":
+            continue
+        equal = emitter.value(cast.args[0])
+        if op_name(equal) != "equal":
             continue
         tests_same_value = any(equal.args[0].same_as(x) for x in (signed, sign.args[0]))
         if tests_same_value and is_scalar(equal.args[1], 0):

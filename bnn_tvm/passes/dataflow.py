@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
-import numpy as np
 from tvm import relax
 from tvm.ir import IRModule
 from tvm.ir.expr import GenericConst as Constant
@@ -30,7 +30,7 @@ def main_result(mod: IRModule) -> list[relax.Expr]:
     return list(result.fields) if isinstance(result, relax.Tuple) else [result]
 
 
-def op_name(expr: relax.Expr | None) -> str:
+def op_name(expr: Any) -> str:
     """Name the operator that a call applies, such as ``nn.conv2d``; '' for anything else."""
     is_op = isinstance(expr, relax.Call) and hasattr(expr.op, "name")
     return expr.op.name.removeprefix("relax.") if is_op else ""
@@ -46,7 +46,7 @@ def dtype_of(expr: relax.Expr) -> str:
     return str(expr.ty.dtype)
 
 
-def constant_of(expr: relax.Expr) -> np.ndarray | None:
+def constant_of(expr: relax.Expr) -> Any:
     """Read a constant as an array; None for anything else."""
     return expr.value.numpy() if isinstance(expr, Constant) else None
 
@@ -106,7 +106,7 @@ class Emitter:
         self._value[var] = value
         return var
 
-    def value(self, expr: relax.Expr) -> relax.Expr | None:
+    def value(self, expr: relax.Expr) -> Any:
         """Look up the call that a variable holds; None for parameters and constants."""
         return self._value.get(expr) if isinstance(expr, relax.Var) else None
 

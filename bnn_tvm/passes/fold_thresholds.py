@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from tvm import relax
@@ -63,7 +64,7 @@ def _is_per_channel(array: np.ndarray) -> bool:
     return array.ndim == 0 or array.size == array.shape[-1]
 
 
-def _chain_link(call: relax.Call | None) -> relax.Expr | None:
+def _chain_link(call: Any) -> relax.Expr | None:
     """Return the operand that varies if a call can be a link of a chain, else None."""
     if op_name(call) not in _MONOTONE:
         return None

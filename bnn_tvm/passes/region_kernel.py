@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from tvm import relax, te, tirx
@@ -17,7 +19,6 @@ from bnn_tvm.kernels.stages import RESULT, VALUE, WEIGHT
 from bnn_tvm.target import Target
 
 from . import regions
-from .binary import layer_shape
 from .dataflow import constant_of, dtype_of, is_tensor, op_name, shape_of
 from .sign import sign_operand
 
@@ -101,7 +102,7 @@ class _KernelBuilder:
             result = self._values[result]
         return list(result.fields) if isinstance(result, relax.Tuple) else [result]
 
-    def _lookup(self, expr: relax.Expr) -> relax.Expr | None:
+    def _lookup(self, expr: relax.Expr) -> Any:
         return self._values.get(expr) if isinstance(expr, relax.Var) else None
 
     def _read_params(self, function: relax.Function) -> None:
@@ -161,7 +162,7 @@ class _KernelBuilder:
         data = self._words[source]
         window = _conv_window(call, pad)
         self._count = bitserial.bitserial_conv2d(data, packed, window, channels, pad_bit)
-        self._elements[var] = self._dot(var, call)
+        self._elements[var] = self._dot(call)
 
     def _bitserial_dense(self, var: relax.Var, call: relax.Call) -> None:
         source, _ = self._source(call)
@@ -169,11 +170,11 @@ class _KernelBuilder:
         rows = constant_of(call.args[1]).T.reshape(-1, *inputs, channels)
         packed = self._packed_weight(rows)
         self._count = bitserial.bitserial_dense(self._words[source], packed)
-        self._elements[var] = self._dot(var, call)
+        self._elements[var] = self._dot(call)
 
-    def _dot(self, var: relax.Var, call: relax.Call) -> Element:
+    def _dot(self, call: relax.Call) -> Element:
         """Turn counted disagreements m into the dot product K - 2 m, as float32."""
-        fan_in = layer_shape(call, var).fan_in
+        fan_in = _fan_in(call)
         count = self._blocked(self._count)
         return lambda *index: (fan_in - 2 * count(*index)).astype("float32")
 
@@ -269,7 +270,7 @@ class _KernelBuilder:
         is_layer = op_name(layer) in ("nn.conv2d", "matmul")
         if not is_layer or limits is None or limits.size != limits.shape[-1]:
             return None
-        fan_in = layer_shape(layer, margin.args[0]).fan_in
+        fan_in = _fan_in(layer)
         count = self._blocked(self._count)
         table = _count_limits(limits.reshape(-1), fan_in, groups)
         limit = self._operands.constant(table)
@@ -294,18 +295,24 @@ def _broadcasting(tensor: te.Tensor, shape: tuple[int, ...]) -> Element:
     return element
 
 
+def _fan_in(call: relax.Call) -> int:
+    weight = shape_of(call.args[1])
+    return math.prod(weight[1:]) if op_name(call) == "nn.conv2d" else weight[0]
+
+
 def _conv_window(call: relax.Call, pad: relax.Call | None) -> Window:
-    kernel = shape_of(call.args[1])[1:3]
-    padding = [int(width) for width in call.attrs.padding]
+    _, height, width, _ = shape_of(call.args[1])
+    top, left, bottom, right = (int(extent) for extent in call.attrs.padding)
     if pad is not None:
-        widths = [int(width) for width in pad.attrs.pad_width]
-        padding = [widths[2], widths[4], widths[3], widths[5]]
-    return Window(kernel, _pair(call.attrs.strides), _pair(call.attrs.dilation), tuple(padding))
+        _, _, top, bottom, left, right, _, _ = (int(extent) for extent in pad.attrs.pad_width)
+    padding = (top, left, bottom, right)
+    return Window((height, width), _pair(call.attrs.strides), _pair(call.attrs.dilation), padding)
 
 
 def _pool_window(call: relax.Call) -> Window:
     attrs = call.attrs
-    padding = tuple(int(width) for width in attrs.padding)
+    top, left, bottom, right = (int(extent) for extent in attrs.padding)
+    padding = (top, left, bottom, right)
     return Window(_pair(attrs.pool_size), _pair(attrs.strides), _pair(attrs.dilation), padding)
 
 

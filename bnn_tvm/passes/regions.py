@@ -132,7 +132,9 @@ class _Divider:
         reads it, dead code elimination removes the original.
         """
         producer = self._values.get(call.args[0]) if call.args else None
-        name = op_name(producer.value) if producer else ""
+        if producer is None:
+            return []
+        name = op_name(producer.value)
         if kind in (BITSERIAL_CONV2D, CONV2D) and name == "nn.pad":
             has_own_padding = any(int(width) for width in call.attrs.padding)
             return [] if has_own_padding or not _pads_space_only(producer.value) else [producer]

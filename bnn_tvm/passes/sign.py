@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from tvm import relax
 
 from .dataflow import Emitter, constant_of, op_name
 
-Lookup = Callable[[relax.Expr], relax.Expr | None]
+Lookup = Callable[[relax.Expr], Any]
 
 
 def is_scalar(expr: relax.Expr, value: float) -> bool:
@@ -18,7 +19,7 @@ def is_scalar(expr: relax.Expr, value: float) -> bool:
     return array is not None and array.size > 0 and bool(np.all(array == value))
 
 
-def sign_operand(expr: relax.Expr | None, lookup: Lookup) -> relax.Expr | None:
+def sign_operand(expr: Any, lookup: Lookup) -> Any:
     """Return x if the expression is ``where(less(x, 0), -1, 1)``, else None.
 
     Parameters
