@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bnn_tvm.importer.files import load_graph
-from bnn_tvm.importer.graph import Edge, Graph, Node
-from bnn_tvm.importer.symbol_json import graph_from_text
+from .files import load_graph
+from .graph import Edge, Graph, Node
+from .symbol_json import graph_from_text
 
 if TYPE_CHECKING:
     import tvm
@@ -28,13 +28,13 @@ __all__ = [
 
 def check_supported(graph: Graph) -> None:
     """Check every node; see :func:`bnn_tvm.importer.support.check_supported`."""
-    from bnn_tvm.importer import support
+    from . import support
 
     support.check_supported(graph)
 
 
 def import_graph(graph: Graph, input_shapes: Mapping[str, tuple[int, ...]]) -> tvm.ir.IRModule:
     """Convert to Relax; see :func:`bnn_tvm.importer.convert.import_graph`."""
-    from bnn_tvm.importer import convert
+    from . import convert
 
     return convert.import_graph(graph, input_shapes)

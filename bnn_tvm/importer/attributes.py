@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from bnn_tvm.errors import ModelError
-from bnn_tvm.importer.graph import Node
+from ..errors import ModelError
+from .graph import Node
 
 T = TypeVar("T")
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import tvm
 from tvm import relax
 
-from bnn_tvm.importer.converters import REGISTRY, Context, Emitter, Value
-from bnn_tvm.importer.converters.registry import constant, shape_of
-from bnn_tvm.importer.graph import Graph
-from bnn_tvm.importer.operators import used_slots
-from bnn_tvm.importer.support import check_supported
-from bnn_tvm.importer.validate import check_inputs, check_params
+from .converters import REGISTRY, Context, Emitter, Value
+from .converters.registry import constant, shape_of
+from .graph import Graph
+from .operators import used_slots
+from .support import check_supported
+from .validate import check_inputs, check_params
 
 
 def import_graph(graph: Graph, input_shapes: Mapping[str, tuple[int, ...]]) -> tvm.ir.IRModule:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bnn_tvm.errors import ModelError
-from bnn_tvm.importer.graph import Graph
-from bnn_tvm.importer.params import read_params
-from bnn_tvm.importer.symbol_json import graph_from_text
+from ..errors import ModelError
+from .graph import Graph
+from .params import read_params
+from .symbol_json import graph_from_text
 
 SYMBOL_SUFFIX = "-symbol.json"
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bnn_tvm.errors import ModelError
-from bnn_tvm.importer.operators import VARIABLE, data_slots, used_slots
+from ..errors import ModelError
+from .operators import VARIABLE, data_slots, used_slots
 
 
 class Edge(NamedTuple):

@@ -19,7 +19,7 @@ FIRST_PARAMETER = {
 }
 """From this slot on, what an operator reads is (computed from) a parameter, never network input."""
 
-FIRST_IGNORED = {"SoftmaxOutput": 1}
+FIRST_IGNORED = {"Softmax": 1, "SoftmaxOutput": 1}
 """From this slot on, an operator reads what inference does not need: labels."""
 
 

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from bnn_tvm.errors import ModelError
+from ..errors import ModelError
 
 
 def decode_convolution(words: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

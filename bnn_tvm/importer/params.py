@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bnn_tvm.errors import ModelError
+from ..errors import ModelError
 
 LIST_MAGIC = 0x112
 V1_MAGIC = 0xF993FAC8

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from bnn_tvm.errors import ModelError
-from bnn_tvm.importer.attributes import Attributes
-from bnn_tvm.importer.converters import REGISTRY
-from bnn_tvm.importer.graph import Edge, Graph, Node
-from bnn_tvm.importer.operators import used_slots
+from ..errors import ModelError
+from .attributes import Attributes
+from .converters import REGISTRY
+from .graph import Edge, Graph, Node
+from .operators import used_slots
 
 NAMES_SHOWN = 5
 """Node names listed for each reason; the count tells of the others."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bnn_tvm.errors import ModelError
-from bnn_tvm.importer.graph import Edge, Graph, Node
+from ..errors import ModelError
+from .graph import Edge, Graph, Node
 
 ATTRIBUTE_KEYS = ("param", "attr", "attrs")
 """Where versions of MXNet put a node's attributes; old files have two of them on one node."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bnn_tvm.errors import ModelError
-from bnn_tvm.importer.attributes import Attributes
-from bnn_tvm.importer.graph import Graph, Node
+from ..errors import ModelError
+from .attributes import Attributes
+from .graph import Graph, Node
 
 NAMES_SHOWN = 8
 

@@ -282,6 +282,15 @@ def test_float_weights_of_a_dense_layer_of_another_size_are_refused():
         import_graph(graph, {"data": (1, 96)})
 
 
+def test_a_bias_of_a_binary_layer_is_refused_even_if_no_attribute_tells_of_it():
+    text = GraphText()
+    inputs = [text.variable(name) for name in ("data", "w", "b")]
+    text.add("QFullyConnected", "q0", inputs, num_hidden="5")
+    graph = graph_from_text(text.text(), {"w": normal(5, 96), "b": normal(5)})
+    with pytest.raises(ModelError, match=r"'q0'.*bias is not supported"):
+        import_graph(graph, {"data": (1, 96)})
+
+
 @pytest.mark.parametrize(
     "attributes, expected",
     [

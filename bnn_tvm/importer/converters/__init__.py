@@ -3,7 +3,7 @@
 Importing the package fills :data:`REGISTRY`.
 """
 
-from bnn_tvm.importer.converters import (
+from . import (
     binary,
     convolution,
     dense,
@@ -12,7 +12,7 @@ from bnn_tvm.importer.converters import (
     pooling,
     shapes,
 )
-from bnn_tvm.importer.converters.registry import REGISTRY, Context, Converter, Emitter, Value
+from .registry import REGISTRY, Context, Converter, Emitter, Value
 
 __all__ = [
     "REGISTRY",

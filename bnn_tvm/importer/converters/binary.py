@@ -12,13 +12,13 @@ import numpy as np
 from tvm import relax
 from tvm.relax import op
 
-from bnn_tvm.importer.attributes import Attributes
-from bnn_tvm.importer.converters.convolution import Window, read_window
-from bnn_tvm.importer.converters.dense import as_rows
-from bnn_tvm.importer.converters.elementwise import emit_round
-from bnn_tvm.importer.converters.registry import Context, constant, register, scalar, shape_of
-from bnn_tvm.importer.packed import decode_convolution, decode_dense
-from bnn_tvm.reference import det_sign
+from ...reference import det_sign
+from ..attributes import Attributes
+from ..packed import decode_convolution, decode_dense
+from .convolution import Window, read_window
+from .dense import as_rows
+from .elementwise import emit_round
+from .registry import Context, constant, register, scalar, shape_of
 
 FULL_BITS = 32
 
@@ -119,6 +119,8 @@ Decode = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
 
 
 def _read_weight(ctx: Context, shape: tuple[int, ...], decode: Decode | None) -> np.ndarray:
+    if len(ctx.values) > 2:
+        raise ctx.error("a bias is not supported in a binary layer")
     array = ctx.array(1)
     if decode is not None:
         return decode(array, shape)

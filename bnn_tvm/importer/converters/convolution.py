@@ -8,8 +8,8 @@ import numpy as np
 from tvm import relax
 from tvm.relax import op
 
-from bnn_tvm.importer.attributes import Attributes
-from bnn_tvm.importer.converters.registry import Context, constant, register, shape_of
+from ..attributes import Attributes
+from .registry import Context, constant, register, shape_of
 
 CONVOLUTIONS = {1: op.nn.conv1d, 2: op.nn.conv2d, 3: op.nn.conv3d}
 

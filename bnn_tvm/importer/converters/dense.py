@@ -8,8 +8,8 @@ import numpy as np
 from tvm import relax
 from tvm.relax import op
 
-from bnn_tvm.importer.converters.convolution import add_bias
-from bnn_tvm.importer.converters.registry import Context, constant, register, shape_of
+from .convolution import add_bias
+from .registry import Context, constant, register, shape_of
 
 
 @register("FullyConnected")

@@ -9,8 +9,8 @@ import numpy as np
 from tvm import relax
 from tvm.relax import op
 
-from bnn_tvm.importer.attributes import Attributes
-from bnn_tvm.importer.converters.registry import (
+from ..attributes import Attributes
+from .registry import (
     Context,
     Convert,
     constant,

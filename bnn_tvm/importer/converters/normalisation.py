@@ -8,8 +8,8 @@ import numpy as np
 from tvm import relax
 from tvm.relax import op
 
-from bnn_tvm.importer.attributes import Attributes
-from bnn_tvm.importer.converters.registry import Context, constant, register, scalar, shape_of
+from ..attributes import Attributes
+from .registry import Context, constant, register, scalar, shape_of
 
 DEFAULT_EPS = float(np.float32(1e-3))
 """MXNet's default is a float that was widened to double."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from tvm import relax
 from tvm.relax import op
 
-from bnn_tvm.importer.attributes import Attributes
-from bnn_tvm.importer.converters.convolution import refuse_channels_last
-from bnn_tvm.importer.converters.registry import Context, register, scalar, shape_of
+from ..attributes import Attributes
+from .convolution import refuse_channels_last
+from .registry import Context, register, scalar, shape_of
 
 MAX_POOLS = {1: op.nn.max_pool1d, 2: op.nn.max_pool2d, 3: op.nn.max_pool3d}
 AVG_POOLS = {1: op.nn.avg_pool1d, 2: op.nn.avg_pool2d, 3: op.nn.avg_pool3d}

@@ -9,9 +9,9 @@ from typing import TypeAlias
 import numpy as np
 from tvm import relax
 
-from bnn_tvm.errors import ModelError
-from bnn_tvm.importer.attributes import Attributes
-from bnn_tvm.importer.graph import Node
+from ...errors import ModelError
+from ..attributes import Attributes
+from ..graph import Node
 
 Value: TypeAlias = relax.Expr | np.ndarray
 """What a node's input holds: a Relax expression, or the array of a parameter."""

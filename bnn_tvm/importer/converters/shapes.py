@@ -8,9 +8,9 @@ from collections.abc import Callable
 from tvm import relax
 from tvm.relax import op
 
-from bnn_tvm.importer.attributes import Attributes
-from bnn_tvm.importer.converters.registry import Context, Convert, register, register_each, shape_of
-from bnn_tvm.importer.reshape_codes import apply_reshape_codes
+from ..attributes import Attributes
+from ..reshape_codes import apply_reshape_codes
+from .registry import Context, Convert, register, register_each, shape_of
 
 REDUCTIONS: dict[str, Callable[..., relax.Expr]] = {
     "max": op.max,
