@@ -20,6 +20,14 @@ def extent(sch: Schedule, loop: LoopRV) -> int:
     return int(sch.get(loop).extent)
 
 
+def spatial_extents(sch: Schedule, block: SBlockRV) -> list[int]:
+    """List the extents of a block's axes that are not reduced."""
+    spatial = 0
+    return [
+        int(var.dom.extent) for var in sch.get(block).iter_vars if int(var.iter_type) == spatial
+    ]
+
+
 def largest_divisor(number: int, at_most: int) -> int:
     """Return the largest divisor that does not exceed a bound."""
     return next(d for d in range(min(number, at_most), 0, -1) if number % d == 0)

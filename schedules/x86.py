@@ -6,17 +6,23 @@ from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from bnn_tvm.kernels.stages import ACCUMULATE, PACK, PADDED, RESULT, VALUE
+from bnn_tvm.kernels.stages import ACCUMULATE, PACK, PADDED, PARTIAL, RESULT, VALUE
 from bnn_tvm.target import Target
 
-from . import x86_intrinsics
 from .rule import Rule, kernel_kind
-from .steps import REGISTERS, extent, find_block, unroll_all, vectorize_innermost
+from .steps import (
+    REGISTERS,
+    extent,
+    find_block,
+    largest_divisor,
+    spatial_extents,
+    unroll_all,
+    vectorize_innermost,
+)
 from .tiles import Tile, choose_tile
+from .x86_intrinsics import PACK as PACK_INTRINSICS
 
 _LAYERS = ("bitserial_conv2d", "bitserial_dense", "conv2d", "dense")
-# Bits of a packed word that one intrinsic makes.
-_WORD = 32
 
 
 def _is_vector_x86(target: Target) -> bool:
@@ -32,91 +38,103 @@ def _tile_layer(func: tirx.PrimFunc, target: Target, tunable: bool) -> Schedule 
         return None
     sch = Schedule(func)
     pack, result = find_block(sch, PACK), find_block(sch, RESULT)
-    lanes = target.vector_bits // 32
-    tile = _choose_tile(sch, lanes, target)
-    output = pack if pack is not None else result
-    here, word = _tile_output(sch, output, tile, lanes)
+    *_, x, blocks, lanes = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
+    word = _word_bits(sch, pack)
+    tile = choose_tile(x, blocks, max(word // lanes, 1), target)
+    here, inside = _tile_output(sch, pack or result, tile, tile.vectors * lanes // word)
     if pack is not None:
-        _compute_value(sch, word, lanes)
-        if result is not None:
-            sch.reverse_compute_at(result, word, preserve_unit_loops=True)
-            vectorize_innermost(sch, result, lanes)
-    _accumulate_in_registers(sch, here)
-    if pack is not None:
+        _compute_value(sch, inside, target)
         _pack_words(sch, pack)
-    else:
-        vectorize_innermost(sch, result, lanes)
-    _schedule_padding(sch, lanes)
+    if result is not None:
+        if pack is not None:
+            sch.reverse_compute_at(result, inside, preserve_unit_loops=True)
+        vectorize_innermost(sch, result, target.vector_bits // 32)
+    _accumulate_in_registers(sch, here)
+    _schedule_padding(sch, target)
     return sch
 
 
-def _choose_tile(sch: Schedule, lanes: int, target: Target) -> Tile:
-    *_, x, block, _lane = _spatial_extents(sch, sch.get_sblock(ACCUMULATE))
-    step = _WORD // lanes if find_block(sch, PACK) is not None else 1
-    return choose_tile(x, block, step, target)
+def _word_bits(sch: Schedule, pack: SBlockRV | None) -> int:
+    """Count the channels that one element of the output holds: the bits of a word, or 1."""
+    return 1 if pack is None else extent(sch, sch.get_loops(pack)[-1])
 
 
-def _spatial_extents(sch: Schedule, block: SBlockRV) -> list[int]:
-    is_spatial = 0
-    return [
-        int(var.dom.extent) for var in sch.get(block).iter_vars if int(var.iter_type) == is_spatial
-    ]
-
-
-def _tile_output(sch: Schedule, output: SBlockRV, tile: Tile, lanes: int) -> tuple[LoopRV, LoopRV]:
-    """Tile the loops of an output; return the loop around one tile and the one in its words."""
-    is_packed = sch.get(output).name_hint == PACK
-    loops = sch.get_loops(output)
-    *outer, x, channel = loops[:-1] if is_packed else loops
-    channels = tile.vectors * lanes // (_WORD if is_packed else 1)
+def _tile_output(
+    sch: Schedule, output: SBlockRV, tile: Tile, channels: int
+) -> tuple[LoopRV, LoopRV]:
+    """Tile the loops of an output; return the loop around one tile and the innermost in it."""
+    loops = sch.get_loops(output)[: len(spatial_extents(sch, output))]
+    *outer, x, channel = loops
     channel_tiles, in_channels = sch.split(channel, [None, channels])
     x_tiles, in_x = sch.split(x, [None, tile.pixels])
     batch, rows = outer[:1], outer[1:]
     sch.reorder(*batch, channel_tiles, *rows, x_tiles, in_x, in_channels)
-    unroll_all(sch, [in_x, in_channels] if is_packed else [in_x])
+    sch.unroll(in_x)
     return x_tiles, in_channels
 
 
-def _compute_value(sch: Schedule, word: LoopRV, lanes: int) -> None:
+def _compute_value(sch: Schedule, here: LoopRV, target: Target) -> None:
+    """Compute what one word is packed from, just before it is."""
     value = sch.get_sblock(VALUE)
-    sch.compute_at(value, word, preserve_unit_loops=True)
-    vectors, lane = sch.split(sch.get_loops(value)[-1], [None, lanes])
-    sch.unroll(vectors)
-    sch.vectorize(lane)
+    sch.compute_at(value, here, preserve_unit_loops=True)
+    vectorize_innermost(sch, value, target.vector_bits // 32)
     sch.set_scope(value, 0, REGISTERS)
-
-
-def _accumulate_in_registers(sch: Schedule, here: LoopRV) -> None:
-    block = sch.get_sblock(ACCUMULATE)
-    sch.compute_at(block, here, preserve_unit_loops=True)
-    outside = len(sch.get_loops(block)) - len(sch.get(block).iter_vars)
-    loops = sch.get_loops(block)[outside:]
-    spatial = len(_spatial_extents(sch, block))
-    *_, x, vectors, lane = loops[:spatial]
-    reduction = loops[spatial:]
-    sch.reorder(*reduction, x, vectors, lane)
-    unroll_all(sch, [x, vectors])
-    sch.vectorize(lane)
-    init = sch.decompose_reduction(block, reduction[0])
-    *_, init_x, init_vectors, init_lane = sch.get_loops(init)
-    unroll_all(sch, [init_x, init_vectors])
-    sch.vectorize(init_lane)
-    sch.set_scope(block, 0, REGISTERS)
+    sch.unroll(here)
 
 
 def _pack_words(sch: Schedule, pack: SBlockRV) -> None:
+    """Pack with the instruction that moves a comparison's mask, where there is one."""
     bit = sch.get_loops(pack)[-1]
-    if extent(sch, bit) != _WORD:
-        return
-    sch.decompose_reduction(pack, bit)
     dtype = str(sch.get(pack).reads[-1].source.dtype)
-    sch.tensorize(bit, x86_intrinsics.PACK[dtype])
+    intrinsic = PACK_INTRINSICS[dtype, extent(sch, bit)]
+    sch.decompose_reduction(pack, bit)
+    sch.tensorize(bit, intrinsic)
 
 
-def _schedule_padding(sch: Schedule, lanes: int) -> None:
+def _accumulate_in_registers(sch: Schedule, here: LoopRV) -> None:
+    """Sum the whole reduction for one tile; byte sums, if any, one chunk at a time."""
+    block, partial = sch.get_sblock(ACCUMULATE), find_block(sch, PARTIAL)
+    tile_axes = len(spatial_extents(sch, block))
+    innermost = _reduce_tile(sch, block, here, tile_axes)
+    if partial is not None:
+        _reduce_tile(sch, partial, innermost, tile_axes)
+
+
+def _reduce_tile(sch: Schedule, block: SBlockRV, here: LoopRV, tile_axes: int) -> LoopRV:
+    """Reduce in the outer loops, over an unrolled tile of vectors in the inner ones.
+
+    Parameters
+    ----------
+    tile_axes : int
+        The last three of so many first axes are pixels, vectors and lanes.
+
+    Returns
+    -------
+    LoopRV
+        The innermost loop of the reduction.
+    """
+    sch.compute_at(block, here, preserve_unit_loops=True)
+    loops = sch.get_loops(block)[-len(sch.get(block).iter_vars) :]
+    tile = loops[tile_axes - 3 : tile_axes]
+    reduction = loops[len(spatial_extents(sch, block)) :]
+    sch.reorder(*reduction, *tile)
+    _unroll_vectors(sch, tile)
+    init = sch.decompose_reduction(block, reduction[0])
+    _unroll_vectors(sch, sch.get_loops(init)[-3:])
+    sch.set_scope(block, 0, REGISTERS)
+    return reduction[-1]
+
+
+def _unroll_vectors(sch: Schedule, tile: list[LoopRV]) -> None:
+    pixels, vectors, lane = tile
+    unroll_all(sch, [pixels, vectors])
+    sch.vectorize(lane)
+
+
+def _schedule_padding(sch: Schedule, target: Target) -> None:
     padded = find_block(sch, PADDED)
     if padded is not None:
-        vectorize_innermost(sch, padded, lanes)
+        vectorize_innermost(sch, padded, target.vector_bits // 32)
 
 
 def _stream(func: tirx.PrimFunc, target: Target, tunable: bool) -> Schedule | None:
@@ -124,29 +142,32 @@ def _stream(func: tirx.PrimFunc, target: Target, tunable: bool) -> Schedule | No
     if not _is_vector_x86(target) or not kernel_kind(func) or kernel_kind(func) in _LAYERS:
         return None
     sch = Schedule(func)
-    lanes = target.vector_bits // 32
     pack, result = find_block(sch, PACK), find_block(sch, RESULT)
+    pool = find_block(sch, ACCUMULATE)
+    output = pack if pack is not None else result
+    if output is None:
+        return sch
+    here = sch.get_loops(output)[len(spatial_extents(sch, output)) - (1 if pack is not None else 2)]
     if pack is not None:
-        word = sch.get_loops(pack)[-2]
-        _compute_value(sch, word, lanes)
-        _pool_at(sch, word, lanes)
+        _compute_value(sch, here, target)
+        if result is not None:
+            sch.reverse_compute_at(result, here, preserve_unit_loops=True)
+    if pool is not None:
+        _pool_at(sch, pool, here, target)
+    if pack is not None:
         _pack_words(sch, pack)
     if result is not None:
-        if pack is None:
-            _pool_at(sch, sch.get_loops(result)[-2], lanes)
-        vectorize_innermost(sch, result, lanes)
-    _schedule_padding(sch, lanes)
+        vectorize_innermost(sch, result, target.vector_bits // 32)
+    _schedule_padding(sch, target)
     return sch
 
 
-def _pool_at(sch: Schedule, here: LoopRV, lanes: int) -> None:
+def _pool_at(sch: Schedule, pool: SBlockRV, here: LoopRV, target: Target) -> None:
     """Compute a pooling where its result is used, one vector after the other."""
-    pool = find_block(sch, ACCUMULATE)
-    if pool is None:
-        return
     sch.compute_at(pool, here, preserve_unit_loops=True)
     *_, channel, ky, kx = sch.get_loops(pool)
-    vectors, lane = sch.split(channel, [None, min(lanes, extent(sch, channel))])
+    width = largest_divisor(extent(sch, channel), target.vector_bits // 32)
+    vectors, lane = sch.split(channel, [None, width])
     sch.reorder(vectors, ky, kx, lane)
     sch.vectorize(lane)
     unroll_all(sch, [vectors, ky, kx])

@@ -2,98 +2,100 @@
 
 from __future__ import annotations
 
+from tvm import tirx
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
-PACK_INT32 = "bnn.x86.pack_int32"
-PACK_FLOAT32 = "bnn.x86.pack_float32"
-
-# One word of packed signs from 32 numbers: a comparison into a mask register (AVX-512) or a byte
-# mask (AVX2), and one move. LLVM folds the select and pmovmskb into the comparison's mask.
+# Each packs one word of signs: a comparison into a mask (a mask register with AVX-512, bytes or
+# floats with AVX2) and one move. LLVM folds the select and the movmsk into the comparison.
 
 
-@T.prim_func(s_tir=True)
-def _pack_int32(
-    value: T.Buffer((32,), "int32", offset_factor=1),
-    word: T.Buffer((1,), "uint32", offset_factor=1),
-) -> None:
-    with T.sblock("root"):
-        T.reads(word[0:1], value[0:32])
-        T.writes(word[0:1])
-        for bit in T.serial(0, 32):
-            with T.sblock("pack"):
-                v = T.axis.reduce(32, bit)
-                word[0] = word[0] + T.Select(
-                    value[v] < T.int32(0),
-                    T.uint32(0),
-                    T.shift_left(T.uint32(1), T.Cast("uint32", v)),
-                )
+def _describe(dtype: str, bits: int) -> tirx.PrimFunc:
+    """Say in scalar code what packing one word does, as the kernels write it."""
+    word_dtype = f"uint{bits}"
+
+    @T.prim_func(s_tir=True)
+    def describe(
+        value: T.Buffer((bits,), dtype, offset_factor=1),
+        word: T.Buffer((1,), word_dtype, offset_factor=1),
+    ) -> None:
+        with T.sblock("root"):
+            T.reads(word[0:1], value[0:bits])
+            T.writes(word[0:1])
+            for bit in T.serial(0, bits):
+                with T.sblock("pack"):
+                    v = T.axis.reduce(bits, bit)
+                    word[0] = word[0] + T.Select(
+                        value[v] < T.Cast(dtype, 0),
+                        T.Cast(word_dtype, 0),
+                        T.shift_left(T.Cast(word_dtype, 1), T.Cast(word_dtype, v)),
+                    )
+
+    return describe
 
 
-@T.prim_func(s_tir=True)
-def _pack_int32_movmsk(
-    value: T.Buffer((32,), "int32", offset_factor=1),
-    word: T.Buffer((1,), "uint32", offset_factor=1),
-) -> None:
-    with T.sblock("root"):
-        T.reads(word[0:1], value[0:32])
-        T.writes(word[0:1])
-        word[0] = word[0] + T.reinterpret(
-            T.call_llvm_pure_intrin(
-                T.llvm_lookup_intrinsic_id("llvm.x86.avx2.pmovmskb"),
-                T.Select(
-                    value.vload([0], dtype="int32x32") < T.Broadcast(T.int32(0), 32),
-                    T.Broadcast(T.int8(0), 32),
-                    T.Broadcast(T.int8(-1), 32),
+def _pack_32(dtype: str) -> tirx.PrimFunc:
+    @T.prim_func(s_tir=True)
+    def pmovmskb(
+        value: T.Buffer((32,), dtype, offset_factor=1),
+        word: T.Buffer((1,), "uint32", offset_factor=1),
+    ) -> None:
+        with T.sblock("root"):
+            T.reads(word[0:1], value[0:32])
+            T.writes(word[0:1])
+            word[0] = word[0] + T.reinterpret(
+                T.call_llvm_pure_intrin(
+                    T.llvm_lookup_intrinsic_id("llvm.x86.avx2.pmovmskb"),
+                    T.Select(
+                        value.vload([0], dtype=dtype + "x32") < T.Broadcast(T.Cast(dtype, 0), 32),
+                        T.Broadcast(T.int8(0), 32),
+                        T.Broadcast(T.int8(-1), 32),
+                    ),
+                    dtype="int32",
                 ),
-                dtype="int32",
-            ),
-            dtype="uint32",
-        )
+                dtype="uint32",
+            )
+
+    return pmovmskb
 
 
-@T.prim_func(s_tir=True)
-def _pack_float32(
-    value: T.Buffer((32,), "float32", offset_factor=1),
-    word: T.Buffer((1,), "uint32", offset_factor=1),
-) -> None:
-    with T.sblock("root"):
-        T.reads(word[0:1], value[0:32])
-        T.writes(word[0:1])
-        for bit in T.serial(0, 32):
-            with T.sblock("pack"):
-                v = T.axis.reduce(32, bit)
-                word[0] = word[0] + T.Select(
-                    value[v] < T.float32(0),
-                    T.uint32(0),
-                    T.shift_left(T.uint32(1), T.Cast("uint32", v)),
-                )
-
-
-@T.prim_func(s_tir=True)
-def _pack_float32_movmsk(
-    value: T.Buffer((32,), "float32", offset_factor=1),
-    word: T.Buffer((1,), "uint32", offset_factor=1),
-) -> None:
-    with T.sblock("root"):
-        T.reads(word[0:1], value[0:32])
-        T.writes(word[0:1])
-        word[0] = word[0] + T.reinterpret(
-            T.call_llvm_pure_intrin(
-                T.llvm_lookup_intrinsic_id("llvm.x86.avx2.pmovmskb"),
-                T.Select(
-                    value.vload([0], dtype="float32x32") < T.Broadcast(T.float32(0), 32),
-                    T.Broadcast(T.int8(0), 32),
-                    T.Broadcast(T.int8(-1), 32),
+def _pack_8(dtype: str) -> tirx.PrimFunc:
+    @T.prim_func(s_tir=True)
+    def movmskps(
+        value: T.Buffer((8,), dtype, offset_factor=1),
+        word: T.Buffer((1,), "uint8", offset_factor=1),
+    ) -> None:
+        with T.sblock("root"):
+            T.reads(word[0:1], value[0:8])
+            T.writes(word[0:1])
+            word[0] = word[0] + T.Cast(
+                "uint8",
+                T.call_llvm_pure_intrin(
+                    T.llvm_lookup_intrinsic_id("llvm.x86.avx.movmsk.ps.256"),
+                    T.reinterpret(
+                        T.Select(
+                            value.vload([0], dtype=dtype + "x8") < T.Broadcast(T.Cast(dtype, 0), 8),
+                            T.Broadcast(T.int32(0), 8),
+                            T.Broadcast(T.int32(-1), 8),
+                        ),
+                        dtype="float32x8",
+                    ),
+                    dtype="int32",
                 ),
-                dtype="int32",
-            ),
-            dtype="uint32",
-        )
+            )
+
+    return movmskps
 
 
-TensorIntrin.register(PACK_INT32, _pack_int32, _pack_int32_movmsk)
-TensorIntrin.register(PACK_FLOAT32, _pack_float32, _pack_float32_movmsk)
+def _register(dtype: str, bits: int, implementation: tirx.PrimFunc) -> str:
+    name = f"bnn.x86.pack_{dtype}_{bits}"
+    TensorIntrin.register(name, _describe(dtype, bits), implementation)
+    return name
 
-PACK = {"int32": PACK_INT32, "float32": PACK_FLOAT32}
-"""The intrinsic that packs 32 numbers of a dtype."""
+
+PACK = {
+    (dtype, bits): _register(dtype, bits, make(dtype))
+    for dtype in ("int32", "float32")
+    for bits, make in ((8, _pack_8), (32, _pack_32))
+}
+"""The intrinsic that packs numbers of a dtype into a word of so many bits."""

@@ -9,6 +9,9 @@ PADDED = "padded"
 ACCUMULATE = "accumulate"
 """The reduction: a sum of products, of disagreeing bits, or a pooling."""
 
+PARTIAL = "partial"
+"""Sums of a part of the reduction in a narrower type, which `ACCUMULATE` adds up."""
+
 VALUE = "value"
 """What a sign is taken of, one number a bit to pack; computed in registers."""
 

@@ -84,8 +84,9 @@ class _Operands:
 class _KernelBuilder:
     def __init__(self, function: relax.Function, kind: str, target: Target, packs: bool):
         self._kind = kind
-        self._lanes = target.vector_bits // 32
         self._word_bits = target.word_bits
+        element_bits = self._word_bits if kind in regions.ON_BITS else 32
+        self._lanes = target.vector_bits // element_bits
         # Bits are packed in groups of 32 channels: then there are that many to compute.
         self._multiple = 32 if packs else self._lanes
         self._bindings = [b for block in function.body.blocks for b in block.bindings]
