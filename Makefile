@@ -1,12 +1,19 @@
-PYTHON ?= python3.11
+IS_311 := import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))
+# The first of these that runs and is 3.11.
+PYTHON ?= $(or $(shell for python in python3.11 python3; do \
+	$$python -c '$(IS_311)' 2>/dev/null && echo $$python && break; done),python3.11)
 VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-slow lint clean
 
 $(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c '$(IS_311)' 2>/dev/null || \
+	{ echo "error: $(PYTHON) is not a Python 3.11 with venv; name one with 'make PYTHON=...'" \
+	"(Debian 12: apt-get install python3.11-venv)" >&2; exit 1; }
+	@echo "installing into $(VENV), which takes a few minutes"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
 demo: $(VENV)/.installed
