@@ -11,7 +11,7 @@ from .steps import largest_divisor
 # Registers that are not accumulators: weights, a broadcast activation, temporaries.
 _SPARE_REGISTERS = 4
 # Fewer independent sums than this leave the arithmetic units waiting for each other.
-_ENOUGH_SUMS = 8
+ENOUGH_SUMS = 8
 
 
 @dataclass(frozen=True)
@@ -69,4 +69,4 @@ def _width(pixels: int, at_most: int) -> int:
 def _cost(tile: Tile) -> float:
     """Count the loads per sum, and punish too few sums to hide the latency of one."""
     loads = (tile.pixels + tile.vectors) / tile.accumulators
-    return loads + max(0, _ENOUGH_SUMS - tile.accumulators)
+    return loads + max(0, ENOUGH_SUMS - tile.accumulators)

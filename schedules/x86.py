@@ -19,7 +19,7 @@ from .steps import (
     unroll_all,
     vectorize_innermost,
 )
-from .tiles import Tile, choose_tile
+from .tiles import ENOUGH_SUMS, Tile, choose_tile
 from .x86_intrinsics import PACK as PACK_INTRINSICS
 
 _LAYERS = ("bitserial_conv2d", "bitserial_dense", "conv2d", "dense")
@@ -41,6 +41,7 @@ def _tile_layer(func: tirx.PrimFunc, target: Target, tunable: bool) -> Schedule 
     *_, x, blocks, lanes = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
     word = _word_bits(sch, pack)
     tile = choose_tile(x, blocks, max(word // lanes, 1), target)
+    sums = _split_sum(sch, tile) if kernel_kind(func) == "dense" else None
     here, inside = _tile_output(sch, pack or result, tile, tile.vectors * lanes // word)
     if pack is not None:
         _compute_value(sch, inside, target)
@@ -50,6 +51,8 @@ def _tile_layer(func: tirx.PrimFunc, target: Target, tunable: bool) -> Schedule 
             sch.reverse_compute_at(result, inside, preserve_unit_loops=True)
         vectorize_innermost(sch, result, target.vector_bits // 32)
     _accumulate_in_registers(sch, here)
+    if sums is not None:
+        _keep_sums_apart(sch, sums, here)
     _schedule_padding(sch, target)
     return sch
 
@@ -123,6 +126,29 @@ def _reduce_tile(sch: Schedule, block: SBlockRV, here: LoopRV, tile_axes: int) -
     _unroll_vectors(sch, sch.get_loops(init)[-3:])
     sch.set_scope(block, 0, REGISTERS)
     return reduction[-1]
+
+
+def _split_sum(sch: Schedule, tile: Tile) -> SBlockRV | None:
+    """Divide a long sum into several where a tile has too few to hide the latency of one.
+
+    More sums also round less than one after the other.
+    """
+    *_, k = sch.get_loops(sch.get_sblock(ACCUMULATE))
+    parts = largest_divisor(extent(sch, k), max(ENOUGH_SUMS // tile.accumulators, 1))
+    return sch.rfactor(sch.split(k, [None, parts])[1], 0) if parts > 1 else None
+
+
+def _keep_sums_apart(sch: Schedule, sums: SBlockRV, here: LoopRV) -> None:
+    sch.compute_at(sums, here, preserve_unit_loops=True)
+    part, rows, vectors, lane, k = sch.get_loops(sums)[-5:]
+    sch.reorder(k, part, rows, vectors, lane)
+    _unroll_vectors(sch, [rows, vectors, lane])
+    sch.unroll(part)
+    init = sch.decompose_reduction(sums, k)
+    part, *tile = sch.get_loops(init)[-4:]
+    sch.unroll(part)
+    _unroll_vectors(sch, tile)
+    sch.set_scope(sums, 0, REGISTERS)
 
 
 def _unroll_vectors(sch: Schedule, tile: list[LoopRV]) -> None:
