@@ -6,11 +6,13 @@ are 0 in activations and weights alike, so that they never disagree.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from tvm import te, tirx
 from tvm.ir import Expr
 
-from .stages import PACK
+from .stages import PACK, RESULT, VALUE
 
 
 def word_dtype(word_bits: int) -> str:
@@ -91,3 +93,59 @@ def bitpack(value: te.Tensor, word_bits: int) -> te.Tensor:
 
     shape = (*value.shape[:-1], value.shape[-1] // word_bits)
     return te.compute(shape, word, name=PACK)
+
+
+def pack_elements(
+    element: Callable[..., Expr], shape: tuple[int, ...], word_bits: int
+) -> te.Tensor:
+    """Pack the signs of float32 elements; the bits past the last channel are 0.
+
+    Parameters
+    ----------
+    element : callable
+        Gives the number at an index.
+    shape : tuple of int
+        (..., channels), of what the elements make up.
+    word_bits : int
+
+    Returns
+    -------
+    te.Tensor
+        (..., words), of the word's dtype.
+    """
+    *outer, channels = shape
+    filled = word_count(channels, word_bits) * word_bits
+    past = tirx.const(-1, "float32")
+
+    def value(*index: Expr) -> Expr:
+        if channels == filled:
+            return element(*index)
+        return tirx.if_then_else(index[-1] < channels, element(*index), past)
+
+    return bitpack(te.compute((*outer, filled), value, name=VALUE), word_bits)
+
+
+def bitunpack(words: te.Tensor, channels: int) -> te.Tensor:
+    """Turn packed signs back into numbers.
+
+    Parameters
+    ----------
+    words : te.Tensor
+        (..., words).
+    channels : int
+
+    Returns
+    -------
+    te.Tensor
+        (..., channels) float32 of -1 and +1.
+    """
+    dtype = str(words.dtype)
+    word_bits = int(dtype.removeprefix("uint"))
+
+    def sign(*index: Expr) -> Expr:
+        *outer, channel = index
+        word = words(*outer, channel // word_bits)
+        bit = tirx.shift_right(word, (channel % word_bits).astype(dtype)) & tirx.const(1, dtype)
+        return tirx.const(2, "float32") * bit.astype("float32") - tirx.const(1, "float32")
+
+    return te.compute((*words.shape[:-1], channels), sign, name=RESULT)

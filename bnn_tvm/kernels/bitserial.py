@@ -180,13 +180,16 @@ def bitserial_dense(data: te.Tensor, weight: te.Tensor) -> te.Tensor:
     return _sum_disagreements(str(data.dtype), (int(data.shape[0]), blocks, lanes), axes, pair)
 
 
-def bitserial_max_pool2d(data: te.Tensor, window: Window) -> te.Tensor:
+def bitserial_max_pool2d(data: te.Tensor, window: Window, rows: int, columns: int) -> te.Tensor:
     """Take the maximum of each window of packed signs: the OR of its words.
 
     Parameters
     ----------
     data : te.Tensor
         (N, H, W, words) packed activations; padding is -1, which never is a maximum.
+    window : Window
+    rows, columns : int
+        Of the output; the last windows may reach past the padding.
 
     Returns
     -------
@@ -194,8 +197,7 @@ def bitserial_max_pool2d(data: te.Tensor, window: Window) -> te.Tensor:
         (N, OH, OW, words).
     """
     batch, height, width, words = (int(extent) for extent in data.shape)
-    rows, columns = window.output_size(height, width)
-    padded = pad_words(data, window, 0, 0)
+    padded = pad_words(data, window.reaching(rows, columns, height, width), 0, 0)
     ky, kx = (te.reduce_axis((0, k), name) for k, name in zip(window.kernel, "yx", strict=True))
     (stride_h, stride_w), (dilate_h, dilate_w) = window.strides, window.dilation
     dtype = str(data.dtype)

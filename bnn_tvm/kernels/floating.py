@@ -121,7 +121,7 @@ def _pool(
     batch, channels = data.shape[0], data.shape[3]
     ky, kx = (te.reduce_axis((0, k), name) for k, name in zip(window.kernel, "yx", strict=True))
     (stride_h, stride_w), (dilate_h, dilate_w) = window.strides, window.dilation
-    reach = Window(window.kernel, window.strides, window.dilation, _reach(window, size, data))
+    reach = window.reaching(*size, int(data.shape[1]), int(data.shape[2]))
     padded = pad_pixels(data, reach, outside)
 
     def pooled(n: tirx.Var, y: tirx.Var, x: tirx.Var, c: tirx.Var) -> Expr:
@@ -129,16 +129,3 @@ def _pool(
         return reducer(pixel, axis=[ky, kx])
 
     return te.compute((batch, *size, channels), pooled, name=ACCUMULATE)
-
-
-def _reach(window: Window, size: tuple[int, int], data: te.Tensor) -> tuple[int, int, int, int]:
-    """Extend the padding below and to the right to where the last windows end."""
-    top, left, bottom, right = window.padding
-    ends = [
-        (count - 1) * stride + (kernel - 1) * dilation + 1
-        for count, stride, kernel, dilation in zip(
-            size, window.strides, window.kernel, window.dilation, strict=True
-        )
-    ]
-    height, width = int(data.shape[1]), int(data.shape[2])
-    return top, left, max(bottom, ends[0] - height - top), max(right, ends[1] - width - left)

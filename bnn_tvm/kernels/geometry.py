@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 Pair = tuple[int, int]
@@ -39,3 +40,23 @@ class Window:
             for size, span, stride in zip(sizes, spans, self.strides, strict=True)
         )
         return rows, columns
+
+    def reaching(self, rows: int, columns: int, height: int, width: int) -> Window:
+        """Extend the padding below and to the right to where the last of the windows end.
+
+        Parameters
+        ----------
+        rows, columns : int
+            Positions of the window.
+        height, width : int
+            Of the data.
+        """
+        top, left, bottom, right = self.padding
+        ends = [
+            (count - 1) * stride + (kernel - 1) * dilation + 1
+            for count, stride, kernel, dilation in zip(
+                (rows, columns), self.strides, self.kernel, self.dilation, strict=True
+            )
+        ]
+        reach = (top, left, max(bottom, ends[0] - height - top), max(right, ends[1] - width - left))
+        return dataclasses.replace(self, padding=reach)

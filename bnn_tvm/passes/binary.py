@@ -85,6 +85,7 @@ def _groups(call: relax.Call) -> int:
 def reason_not_binary(call: relax.Call, lookup: Lookup) -> str:
     """Say in words why a layer cannot run on bits; '' if it can."""
     checks: list[tuple[Callable[[], bool], str]] = [
+        (lambda: constant_of(call.args[1]) is None, "its weights are not constants"),
         (
             lambda: not holds_signs(call.args[1], lookup),
             "its weights are not all -1 or +1 (no binary quantizer before them)",
@@ -98,5 +99,9 @@ def reason_not_binary(call: relax.Call, lookup: Lookup) -> str:
             "it pads binary data with 0, which is neither -1 nor +1",
         ),
         (lambda: _groups(call) != 1, f"it has {_groups(call)} groups; the kernel takes 1"),
+        (
+            lambda: op_name(call) == "matmul" and len(shape_of(call.args[0])) != 2,
+            f"its input has {len(shape_of(call.args[0]))} dimensions; the kernel takes 2",
+        ),
     ]
     return next((reason for fails, reason in checks if fails()), "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from tvm import relax
 from tvm.ir import IRModule
 
-from .dataflow import Emitter, op_name, rewrite_calls
+from .dataflow import Emitter, op_name, rewrite_calls, shape_of
 from .sign import emit_sign, is_scalar
 
 
@@ -26,7 +26,9 @@ def _zero_difference(emitter: Emitter, call: relax.Call, name: str) -> relax.Exp
         return None
     for kept, added in (call.args, reversed(call.args)):
         difference = emitter.value(added)
-        if op_name(difference) == "subtract" and difference.args[0].same_as(difference.args[1]):
+        if op_name(difference) != "subtract" or shape_of(kept) != shape_of(added):
+            continue
+        if difference.args[0].same_as(difference.args[1]):
             return kept
     return None
 

@@ -20,7 +20,7 @@ from .dataflow import (
     shape_of,
     visit_bindings,
 )
-from .evaluate import can_evaluate
+from .evaluate import is_elementwise
 
 _TO_NHWC = (0, 2, 3, 1)
 _TO_NCHW = (0, 3, 1, 2)
@@ -66,7 +66,7 @@ class _LayoutRewriter:
         if not isinstance(call, relax.Call):
             return emitter.emit(call, name)
         handler = self._handlers.get(op_name(call))
-        if handler is None and can_evaluate(call):
+        if handler is None and is_elementwise(call):
             handler = self._elementwise
         new = handler(emitter, call, name, binding.var) if handler else None
         return new if new is not None else emitter.emit(self._in_model_layout(emitter, call), name)
@@ -212,7 +212,7 @@ class _LayoutRewriter:
     def _elementwise(
         self, emitter: Emitter, call: relax.Call, name: str, _: relax.Var
     ) -> relax.Var | None:
-        if not any(arg in self.nhwc for arg in call.args):
+        if not any(arg in self.nhwc for arg in call.args) or not _broadcasts_alike(call):
             return None
         args = [self._like_nhwc(emitter, arg) for arg in call.args]
         return self._mark(emitter.emit(relax.Call(call.op, args, call.attrs, call.ty_args), name))
@@ -225,6 +225,12 @@ class _LayoutRewriter:
             moved = np.ascontiguousarray(spread.transpose(_TO_NHWC))
             return arg if array.ndim == 0 else relax.const(moved, str(array.dtype))
         return self.to_nhwc(emitter, arg) if is_tensor(arg) and len(shape_of(arg)) == 4 else arg
+
+
+def _broadcasts_alike(call: relax.Call) -> bool:
+    """Tell whether every operand can be brought to NHWC: images, numbers and constants."""
+    ranks = [(len(shape_of(arg)), constant_of(arg)) for arg in call.args if is_tensor(arg)]
+    return all(rank in (0, 4) or (rank < 4 and array is not None) for rank, array in ranks)
 
 
 def _name(expr: relax.Expr) -> str:

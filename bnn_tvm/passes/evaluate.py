@@ -85,6 +85,11 @@ def can_evaluate(call: relax.Call) -> bool:
     return op_name(call) in _ELEMENTWISE or op_name(call) in _STRUCTURAL
 
 
+def is_elementwise(call: relax.Expr) -> bool:
+    """Tell whether an operator computes each value from the operands' values at its place."""
+    return op_name(call) in _ELEMENTWISE or op_name(call) in ("clip", "astype")
+
+
 def evaluate(call: relax.Call, *operands: np.ndarray) -> np.ndarray:
     """Compute what a call gives for these tensor operands.
 

@@ -23,7 +23,7 @@ from .sign import emit_sign, sign_operand
 # With one operand constant, each of these is monotone in the other.
 _MONOTONE = (
     "add", "subtract", "multiply", "divide", "maximum", "minimum",
-    "negative", "tanh", "sigmoid", "nn.relu", "clip", "sqrt", "exp",
+    "negative", "tanh", "sigmoid", "nn.relu", "clip", "exp",
 )  # fmt: skip
 # Beyond any activation, yet far enough from overflow that products with a 0 stay 0.
 _LARGEST = np.float32(1e30)
@@ -78,12 +78,15 @@ def _chain_link(call: Any) -> relax.Expr | None:
 
 
 def _chain_to(emitter: Emitter, end: relax.Expr) -> Chain:
-    """Follow elementwise operations upwards for as long as nothing else reads their results."""
+    """Follow elementwise operations upwards for as long as nothing else reads their results.
+
+    Stops where an operation broadcasts: its channels are not those of its operand.
+    """
     calls: list[relax.Call] = []
     while emitter.uses(end) == 1:
         call = emitter.value(end)
         link = _chain_link(call)
-        if link is None:
+        if link is None or shape_of(link) != shape_of(end):
             break
         calls.append(call)
         end = link
@@ -141,7 +144,7 @@ def _ordered(integers: np.ndarray) -> np.ndarray:
     return np.where(integers < 0, -magnitude, magnitude).astype(np.float32)
 
 
-def threshold_of_floats(chain: Map, channels: int) -> Threshold:
+def threshold_of_floats(chain: Map, channels: int) -> Threshold | None:
     """Fold a monotone chain over float32 values, by bisection in each channel.
 
     Parameters
@@ -149,7 +152,15 @@ def threshold_of_floats(chain: Map, channels: int) -> Threshold:
     chain : callable
         Maps (values, channels) float32 to values before the sign; monotone in each channel.
     channels : int
+
+    Returns
+    -------
+    Threshold or None
+        None if the chain gives no number for a large value: it is not monotone then.
     """
+    ends = np.repeat([[-_LARGEST], [_LARGEST]], channels, axis=1)
+    if np.isnan(chain(ends)).any():
+        return None
 
     def bit(keys: np.ndarray) -> np.ndarray:
         return ~(chain(_ordered(keys)[None])[0] < 0)
@@ -185,7 +196,7 @@ def _fold(emitter: Emitter, call: relax.Call, name: str) -> relax.Expr | None:
     if operand is None:
         return None
     chain = _chain_to(emitter, operand)
-    if not chain.calls or not is_tensor(chain.source):
+    if not chain.calls or not shape_of(chain.source):
         return None
     threshold = _threshold(emitter, chain)
     return None if threshold is None else _compare(emitter, chain.source, threshold, name)

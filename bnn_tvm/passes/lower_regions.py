@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import tvm
 import tvm_ffi
-from tvm import relax
+from tvm import relax, te
 from tvm.ir import GlobalVar, IRModule
 
-from bnn_tvm.kernels.bits import word_count, word_dtype
+from bnn_tvm.kernels.bits import bitunpack, pack_elements, word_count, word_dtype
 from bnn_tvm.kernels.stages import KERNEL
 from bnn_tvm.target import Target
 
@@ -30,7 +30,7 @@ from .dataflow import (
 )
 from .fuse_regions import COMPOSITE, LAYER, PREFIX
 from .region_kernel import build_region_kernel
-from .regions import ON_BITS
+from .regions import BITPACK, BITSERIAL_MAX_POOL2D, BITUNPACK, ON_BITS
 
 KERNEL_OF_LAYER = "bnn.kernel_of_layer"
 """Attribute of a lowered module: the name of the kernel that computes each region's anchor."""
@@ -115,9 +115,26 @@ class _Lowerer:
     def _lower(
         self, emitter: Emitter, kind: str, call: relax.Call, outputs: list[relax.Var]
     ) -> None:
-        function = self._mod[call.op]
         floats = [i for i, var in enumerate(outputs) if var in self._forms.as_floats]
+        if kind == BITSERIAL_MAX_POOL2D:
+            self._lower_to(emitter, kind, call, outputs, [], [0])
+            for i in floats:
+                emitter.replace(outputs[i], self._unpack(emitter, outputs[i]))
+            return
         bits = [i for i, var in enumerate(outputs) if var in self._forms.as_bits]
+        self._lower_to(emitter, kind, call, outputs, floats, bits)
+
+    def _lower_to(
+        self,
+        emitter: Emitter,
+        kind: str,
+        call: relax.Call,
+        outputs: list[relax.Var],
+        floats: list[int],
+        bits: list[int],
+    ) -> None:
+        """Emit the kernel of a region that writes some outputs as numbers, some as bits."""
+        function = self._mod[call.op]
         kernel = build_region_kernel(function, kind, floats, bits, self._target)
         args = [self._argument(emitter, kind, i, arg) for i, arg in enumerate(call.args)]
         types = [self._float_type(outputs[i]) for i in floats]
@@ -125,19 +142,35 @@ class _Lowerer:
         callee = self._share(emitter, kind, kernel.func)
         self.kernel_of_layer[str(function.attrs[LAYER])] = callee.name_hint
         operands = [args[o] if isinstance(o, int) else relax.const(o) for o in kernel.operands]
-        name = outputs[-1].name
-        result = emitter.emit(relax.call_tir(callee, relax.Tuple(operands), types), name)
-        parts = [result] if len(types) == 1 else _take_apart(emitter, result, len(types), name)
-        places = [(i, False) for i in floats] + [(i, True) for i in bits]
-        for (i, is_bits), part in zip(places, parts, strict=True):
-            if is_bits:
-                self._bits[outputs[i]] = part
-            else:
-                emitter.replace(outputs[i], part)
+        parts = _call_kernel(emitter, callee, operands, types, outputs[-1].name)
+        for i, part in zip(floats, parts[: len(floats)], strict=True):
+            emitter.replace(outputs[i], part)
+        for i, part in zip(bits, parts[len(floats) :], strict=True):
+            self._bits[outputs[i]] = part
 
     def _argument(self, emitter: Emitter, kind: str, position: int, arg: relax.Var) -> relax.Expr:
-        takes_bits = kind in ON_BITS and position == 0
-        return self._bits[arg] if takes_bits else emitter.remap(arg)
+        if kind not in ON_BITS or position != 0:
+            return emitter.remap(arg)
+        if arg not in self._bits:
+            self._bits[arg] = self._pack(emitter, arg)
+        return self._bits[arg]
+
+    def _pack(self, emitter: Emitter, var: relax.Var) -> relax.Var:
+        """Pack signs that were moved as numbers, by a concatenation for example."""
+        data = te.placeholder(shape_of(var), dtype_of(var), "signs")
+        words = pack_elements(data, shape_of(var), self._target.word_bits)
+        callee = self._share(emitter, BITPACK, te.create_prim_func([data, words]))
+        types = [self._bits_type(var)]
+        return _call_kernel(emitter, callee, [emitter.remap(var)], types, var.name)[0]
+
+    def _unpack(self, emitter: Emitter, var: relax.Var) -> relax.Var:
+        """Make numbers of signs that were computed as bits only."""
+        packed = self._bits_type(var)
+        words = te.placeholder([int(extent) for extent in packed.shape], str(packed.dtype), "words")
+        numbers = bitunpack(words, shape_of(var)[-1])
+        callee = self._share(emitter, BITUNPACK, te.create_prim_func([words, numbers]))
+        types = [self._float_type(var)]
+        return _call_kernel(emitter, callee, [self._bits[var]], types, var.name)[0]
 
     def _share(self, emitter: Emitter, kind: str, func: tvm.tirx.PrimFunc) -> GlobalVar:
         """Add a kernel to the module, or find the equal one that is there."""
@@ -160,5 +193,15 @@ class _Lowerer:
         return relax.TensorType(shape_of(var), dtype_of(var))
 
 
-def _take_apart(emitter: Emitter, result: relax.Var, count: int, name: str) -> list[relax.Var]:
-    return [emitter.emit(relax.TupleGetItem(result, i), name) for i in range(count)]
+def _call_kernel(
+    emitter: Emitter,
+    callee: GlobalVar,
+    operands: list[relax.Expr],
+    types: list[relax.TensorType],
+    name: str,
+) -> list[relax.Var]:
+    """Emit a call of a kernel; return one variable for each of its results."""
+    result = emitter.emit(relax.call_tir(callee, relax.Tuple(operands), types), name)
+    if len(types) == 1:
+        return [result]
+    return [emitter.emit(relax.TupleGetItem(result, i), name) for i in range(len(types))]

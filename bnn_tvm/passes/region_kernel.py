@@ -185,8 +185,9 @@ class _KernelBuilder:
         return lambda *index: accumulated(*index[:-1], index[-1] // lanes, index[-1] % lanes)
 
     def _bitserial_max_pool2d(self, var: relax.Var, call: relax.Call) -> None:
+        data, (_, rows, columns, _) = self._words[call.args[0]], shape_of(var)
         window = _pool_window(call)
-        self._words[var] = bitserial.bitserial_max_pool2d(self._words[call.args[0]], window)
+        self._words[var] = bitserial.bitserial_max_pool2d(data, window, rows, columns)
 
     def _conv2d(self, var: relax.Var, call: relax.Call) -> None:
         source, pad = self._source(call)
@@ -247,40 +248,34 @@ class _KernelBuilder:
         *outer, channels = shape_of(var)
         groups = bits.word_count(channels, self._word_bits) * self._word_bits
         threshold = self._integer_threshold(var, groups)
-        element = threshold or self._padded_operand(var, channels, groups)
-        value = te.compute((*outer, groups), element, name=VALUE)
+        if threshold is None:
+            operand = self._elements[sign_operand(self._values[var], self._lookup)]
+            return bits.pack_elements(operand, shape_of(var), self._word_bits)
+        value = te.compute((*outer, groups), threshold, name=VALUE)
         return bits.bitpack(value, self._word_bits)
-
-    def _padded_operand(self, var: relax.Var, channels: int, groups: int) -> Element:
-        """Give what the sign is taken of, and -1 past the last channel."""
-        element = self._elements[sign_operand(self._values[var], self._lookup)]
-        if channels == groups:
-            return element
-        past = tirx.const(-1, "float32")
-        return lambda *index: tirx.if_then_else(index[-1] < channels, element(*index), past)
 
     def _integer_threshold(self, var: relax.Var, groups: int) -> Element | None:
         """Compare the count itself where the sign is that of a dot product less a constant.
 
-        ``K - 2 m >= t`` is ``floor((K - t) / 2) - m >= 0`` in integers.
+        ``K - 2 m >= t`` is ``floor((K - ceil(t)) / 2) - m >= 0`` in integers.
         """
         margin = self._lookup(sign_operand(self._values[var], self._lookup))
         if self._count is None or op_name(margin) != "subtract":
             return None
         layer, limits = self._lookup(margin.args[0]), constant_of(margin.args[1])
         is_layer = op_name(layer) in ("nn.conv2d", "matmul")
-        if not is_layer or limits is None or limits.size != limits.shape[-1]:
+        if not is_layer or limits is None or limits.size not in (1, *limits.shape[-1:]):
             return None
-        fan_in = _fan_in(layer)
+        channels = np.broadcast_to(limits.reshape(-1), shape_of(var)[-1:])
         count = self._blocked(self._count)
-        table = _count_limits(limits.reshape(-1), fan_in, groups)
+        table = _count_limits(channels, _fan_in(layer), groups)
         limit = self._operands.constant(table)
         return lambda *index: limit(index[-1]) - count(*index)
 
 
 def _count_limits(limits: np.ndarray, fan_in: int, groups: int) -> np.ndarray:
     """Turn least dot products for +1 into most disagreements, -1 (never) past the last."""
-    most = np.floor((fan_in - limits.astype(np.float64)) / 2)
+    most = np.floor((fan_in - np.ceil(limits.astype(np.float64))) / 2)
     table = np.full(groups, -1, np.int32)
     table[: limits.size] = np.clip(most, -1, fan_in)
     return table

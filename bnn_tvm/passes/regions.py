@@ -14,7 +14,7 @@ from tvm.ir import IRModule
 
 from .binary import holds_signs, layer_shape, reason_not_binary
 from .dataflow import arguments, main_bindings, op_name, shape_of
-from .evaluate import can_evaluate
+from .evaluate import is_elementwise
 
 # Kinds of region; the names follow TOPI.
 BITSERIAL_CONV2D = "bitserial_conv2d"
@@ -25,13 +25,17 @@ DENSE = "dense"
 MAX_POOL2D = "max_pool2d"
 AVG_POOL2D = "avg_pool2d"
 ELEMENTWISE = "elementwise"
+# Between regions that keep bits and others that move them as numbers.
+BITPACK = "bitpack"
+BITUNPACK = "bitunpack"
 # Left to TVM's own operator library and the portable schedule.
 OTHER = "other"
 
 # Read their first operand as packed bits.
 ON_BITS = (BITSERIAL_CONV2D, BITSERIAL_DENSE, BITSERIAL_MAX_POOL2D)
 
-_NOT_ELEMENTWISE = ("reshape", "permute_dims", "mean", "sum", "max", "min")
+# Computed by expressions so long that TVM's simplifier chokes on one inside another.
+_LONG = ("tanh", "sigmoid")
 
 
 @dataclass
@@ -65,11 +69,6 @@ class Region:
         return list(dict.fromkeys(outside))
 
 
-def is_elementwise(call: relax.Expr) -> bool:
-    """Tell whether an operator computes each value from the operands' values at its place."""
-    return can_evaluate(call) and op_name(call) not in _NOT_ELEMENTWISE
-
-
 class _Divider:
     def __init__(self, mod: IRModule):
         self.regions: list[Region] = []
@@ -98,6 +97,11 @@ class _Divider:
     @staticmethod
     def _absorbs(region: Region, binding: relax.VarBinding) -> bool:
         if region.kind in (OTHER, BITSERIAL_MAX_POOL2D) or not is_elementwise(binding.value):
+            return False
+        if op_name(binding.value) in _LONG and _holds_long(region):
+            return False
+        if region.kind in ON_BITS and _reads(binding.value, region.data):
+            # The region has its data as bits only.
             return False
         return shape_of(region.anchor) == shape_of(binding.var)
 
@@ -141,6 +145,14 @@ class _Divider:
         if kind == BITSERIAL_DENSE and name == "reshape" and _flattens(producer):
             return [producer]
         return []
+
+
+def _holds_long(region: Region) -> bool:
+    return any(op_name(binding.value) in _LONG for binding in region.bindings)
+
+
+def _reads(call: relax.Call, data: relax.Expr) -> bool:
+    return any(arg.same_as(data) for arg in arguments(call))
 
 
 def _pads_space_only(pad: relax.Call) -> bool:
