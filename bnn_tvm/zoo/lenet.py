@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from mxnet.gluon import HybridBlock
@@ -21,6 +22,19 @@ def _inner_dense(bits: int) -> list[HybridBlock]:
     if bits == _FULL_PRECISION:
         return [nn.Dense(1000, in_units=1024, use_bias=False)]
     return [nn.QActivation(), nn.QDense(1000, in_units=1024)]
+
+
+@dataclass(frozen=True)
+class LeNetConfig:
+    """What decides the structure of a LeNet, except for the bit width.
+
+    Attributes
+    ----------
+    classes : int
+        Number of outputs.
+    """
+
+    classes: int = 10
 
 
 def lenet(
@@ -43,8 +57,15 @@ def lenet(
     HybridBlock
         Maps (N, 1, 28, 28) in [0, 1] to logits (N, classes).
     """
-    net = nn.HybridSequential(prefix=prefix, params=params)
-    with net.name_scope(), nn.set_binary_layer_config(bits=bits, bits_a=bits):
+    with nn.set_binary_layer_config(bits=bits, bits_a=bits):
+        return build_lenet(LeNetConfig(classes), prefix, params)
+
+
+def build_lenet(config: LeNetConfig, prefix: str | None = None, params: Any = None) -> HybridBlock:
+    """Build a LeNet with the bit widths of the binary layers' configuration; see :func:`lenet`."""
+    bits = nn.binary_layer_config.bits
+    net = nn.HybridSequential(prefix=prefix or "lenet_", params=params)
+    with net.name_scope():
         net.add(
             nn.Conv2D(64, 5, in_channels=1),
             nn.Activation("tanh"),
@@ -57,6 +78,6 @@ def lenet(
             *_inner_dense(bits),
             nn.BatchNorm(in_channels=1000),
             nn.Activation("tanh"),
-            nn.Dense(classes, in_units=1000),
+            nn.Dense(config.classes, in_units=1000),
         )
     return net
