@@ -6,9 +6,10 @@ from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from bnn_tvm.kernels.stages import ACCUMULATE, PACK, PADDED, PARTIAL, RESULT, VALUE
+from bnn_tvm.kernels.stages import ACCUMULATE, PADDED, PARTIAL
 from bnn_tvm.target import Target
 
+from .outputs import Outputs, find_outputs
 from .rule import Rule, kernel_kind
 from .steps import (
     REGISTERS,
@@ -37,19 +38,14 @@ def _tile_layer(func: tirx.PrimFunc, target: Target, tunable: bool) -> Schedule 
     if not _is_vector_x86(target) or kernel_kind(func) not in _LAYERS:
         return None
     sch = Schedule(func)
-    pack, result = find_block(sch, PACK), find_block(sch, RESULT)
+    outputs = find_outputs(sch)
+    if outputs is None:
+        return None
     *_, x, blocks, lanes = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
-    word = _word_bits(sch, pack)
-    tile = choose_tile(x, blocks, max(word // lanes, 1), target)
+    tile = choose_tile(x, blocks, max(outputs.group // lanes, 1), target)
     sums = _split_sum(sch, tile) if kernel_kind(func) == "dense" else None
-    here, inside = _tile_output(sch, pack or result, tile, tile.vectors * lanes // word)
-    if pack is not None:
-        _compute_value(sch, inside, target)
-        _pack_words(sch, pack)
-    if result is not None:
-        if pack is not None:
-            sch.reverse_compute_at(result, inside, preserve_unit_loops=True)
-        vectorize_innermost(sch, result, target.vector_bits // 32)
+    here, inside = _tile_output(sch, outputs, tile.pixels, tile.vectors * lanes)
+    _compute_outputs(sch, outputs, inside, target)
     _accumulate_in_registers(sch, here)
     if sums is not None:
         _keep_sums_apart(sch, sums, here)
@@ -57,32 +53,42 @@ def _tile_layer(func: tirx.PrimFunc, target: Target, tunable: bool) -> Schedule 
     return sch
 
 
-def _word_bits(sch: Schedule, pack: SBlockRV | None) -> int:
-    """Count the channels that one element of the output holds: the bits of a word, or 1."""
-    return 1 if pack is None else extent(sch, sch.get_loops(pack)[-1])
-
-
 def _tile_output(
-    sch: Schedule, output: SBlockRV, tile: Tile, channels: int
+    sch: Schedule, outputs: Outputs, pixels: int, channels: int
 ) -> tuple[LoopRV, LoopRV]:
-    """Tile the loops of an output; return the loop around one tile and the innermost in it."""
-    loops = sch.get_loops(output)[: len(spatial_extents(sch, output))]
+    """Tile the loops of an output; return the loop around one tile, and that over its groups.
+
+    A group is as many channels as one word holds, where signs are packed.
+    """
+    loops = sch.get_loops(outputs.main)[: len(spatial_extents(sch, outputs.main))]
     *outer, x, channel = loops
-    channel_tiles, in_channels = sch.split(channel, [None, channels])
-    x_tiles, in_x = sch.split(x, [None, tile.pixels])
+    channel_tiles, groups = sch.split(channel, [None, channels // outputs.channels_per_element])
+    inner = [groups]
+    if outputs.result is not None and outputs.pack is not None:
+        groups, in_group = sch.split(groups, [None, outputs.group])
+        inner = [groups, in_group]
+    x_tiles, in_x = sch.split(x, [None, pixels])
     batch, rows = outer[:1], outer[1:]
-    sch.reorder(*batch, channel_tiles, *rows, x_tiles, in_x, in_channels)
+    sch.reorder(*batch, channel_tiles, *rows, x_tiles, in_x, *inner)
     sch.unroll(in_x)
-    return x_tiles, in_channels
+    return x_tiles, groups
 
 
-def _compute_value(sch: Schedule, here: LoopRV, target: Target) -> None:
-    """Compute what one word is packed from, just before it is."""
-    value = sch.get_sblock(VALUE)
-    sch.compute_at(value, here, preserve_unit_loops=True)
-    vectorize_innermost(sch, value, target.vector_bits // 32)
-    sch.set_scope(value, 0, REGISTERS)
-    sch.unroll(here)
+def _compute_outputs(sch: Schedule, outputs: Outputs, here: LoopRV, target: Target) -> None:
+    """Write numbers and pack signs, one group of channels after the other."""
+    lanes = target.vector_bits // 32
+    if outputs.value is not None and outputs.pack is not None:
+        if outputs.result is None:
+            sch.compute_at(outputs.value, here, preserve_unit_loops=True)
+        else:
+            sch.reverse_compute_at(outputs.value, here, preserve_unit_loops=True)
+            sch.reverse_compute_at(outputs.pack, here, preserve_unit_loops=True)
+        vectorize_innermost(sch, outputs.value, lanes)
+        sch.set_scope(outputs.value, 0, REGISTERS)
+        sch.unroll(here)
+        _pack_words(sch, outputs.pack)
+    if outputs.result is not None:
+        vectorize_innermost(sch, outputs.result, lanes)
 
 
 def _pack_words(sch: Schedule, pack: SBlockRV) -> None:
@@ -168,22 +174,15 @@ def _stream(func: tirx.PrimFunc, target: Target, tunable: bool) -> Schedule | No
     if not _is_vector_x86(target) or not kernel_kind(func) or kernel_kind(func) in _LAYERS:
         return None
     sch = Schedule(func)
-    pack, result = find_block(sch, PACK), find_block(sch, RESULT)
+    outputs = find_outputs(sch)
+    if outputs is None:
+        return None
+    channels = spatial_extents(sch, outputs.main)[-1] * outputs.channels_per_element
+    here, inside = _tile_output(sch, outputs, 1, channels)
+    _compute_outputs(sch, outputs, inside, target)
     pool = find_block(sch, ACCUMULATE)
-    output = pack if pack is not None else result
-    if output is None:
-        return sch
-    here = sch.get_loops(output)[len(spatial_extents(sch, output)) - (1 if pack is not None else 2)]
-    if pack is not None:
-        _compute_value(sch, here, target)
-        if result is not None:
-            sch.reverse_compute_at(result, here, preserve_unit_loops=True)
     if pool is not None:
         _pool_at(sch, pool, here, target)
-    if pack is not None:
-        _pack_words(sch, pack)
-    if result is not None:
-        vectorize_innermost(sch, result, target.vector_bits // 32)
     _schedule_padding(sch, target)
     return sch
 

@@ -86,7 +86,7 @@ def sigmoid(x: Scalar) -> Scalar:
 
 def sign(x: Scalar) -> Scalar:
     """Give -1, 0 or +1."""
-    one, zero = tirx.const(1, x.dtype), tirx.const(0, x.dtype)
+    one, zero = _constant(1.0), _constant(0.0)
     return tirx.Select(x < zero, -one, tirx.Select(x > zero, one, zero))
 
 
@@ -118,7 +118,7 @@ SCALAR_OPS: dict[str, Callable[..., Scalar]] = {
     "sqrt": tirx.sqrt,
     "tanh": tanh,
     "sigmoid": sigmoid,
-    "nn.relu": lambda x: tirx.max(x, tirx.const(0, x.dtype)),
+    "nn.relu": lambda x: tirx.max(x, _constant(0.0)),
     "clip": lambda x, low, high: tirx.max(tirx.min(x, high), low),
     "astype": lambda x, dtype: x.astype(dtype),
 }

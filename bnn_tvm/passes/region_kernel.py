@@ -96,6 +96,7 @@ class _KernelBuilder:
         self._elements: dict[relax.Var, Element] = {}
         self._words: dict[relax.Var, te.Tensor] = {}
         self._count: te.Tensor | None = None
+        self._written: set[relax.Var] = set()
         self._read_params(function)
 
     def _resolve(self, result: relax.Expr) -> list[relax.Var]:
@@ -240,17 +241,22 @@ class _KernelBuilder:
         return _broadcasting(self._operands.constant(array), array.shape)
 
     def _float_output(self, var: relax.Var) -> te.Tensor:
-        return te.compute(shape_of(var), self._elements[var], name=RESULT)
+        """Write numbers; what comes after them in the region reads them from there."""
+        result = te.compute(shape_of(var), self._elements[var], name=RESULT)
+        self._elements[var] = result
+        self._written.add(var)
+        return result
 
     def _packed_output(self, var: relax.Var) -> te.Tensor:
         if var in self._words:
             return self._words[var]
         *outer, channels = shape_of(var)
         groups = bits.word_count(channels, self._word_bits) * self._word_bits
-        threshold = self._integer_threshold(var, groups)
+        threshold = None if self._written else self._integer_threshold(var, groups)
         if threshold is None:
-            operand = self._elements[sign_operand(self._values[var], self._lookup)]
-            return bits.pack_elements(operand, shape_of(var), self._word_bits)
+            operand = sign_operand(self._values[var], self._lookup)
+            source = self._elements[var if var in self._written else operand]
+            return bits.pack_elements(source, shape_of(var), self._word_bits)
         value = te.compute((*outer, groups), threshold, name=VALUE)
         return bits.bitpack(value, self._word_bits)
 
