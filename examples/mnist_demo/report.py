@@ -110,7 +110,7 @@ def print_findings(console: Console, found: Findings, checks: Sequence[Check]) -
     console.print(
         f"The binary package is {float_size / size:.1f} times smaller than its float parameters. "
         f"It was compiled for {binary.package.manifest.target.id} in "
-        f"{binary.compile_seconds:.1f} s."
+        f"{binary.compile_seconds:.1f} s, the start of the compiler included."
     )
     versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
     console.print(f"{facts.cpu_model}, {facts.threads} thread of {facts.cores} cores; {versions}\n")
