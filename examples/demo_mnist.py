@@ -26,7 +26,7 @@ from bnn_tvm.benchmark.bench import BenchReport, bench
 from bnn_tvm.benchmark.measure import Plan
 from bnn_tvm.cli.tables import make_console
 from bnn_tvm.device import LocalDevice
-from bnn_tvm.errors import UserError
+from bnn_tvm.errors import InputError, UserError
 from bnn_tvm.gluon.baseline import MXNetModel
 from bnn_tvm.importer import load_graph
 from bnn_tvm.zoo.mnist import Digits, load_digits
@@ -82,9 +82,17 @@ def find_all(output: Path, digits: Digits, begin: Callable[[str], None]) -> Find
     return Findings((binary, full), answers, tuple(matches), agreeing, report)
 
 
+def make_folder(path: Path) -> None:
+    """Make the folder of the output, with those above it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"no folder {path} ({error.strerror}); choose another --output") from error
+
+
 def run_demo(output: Path, console: Console) -> bool:
     """Do, print and write everything; return whether all numbers are right."""
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     _, held_out = load_digits()
     with console.status("") as status:
         found = find_all(output, held_out, status.update)
