@@ -100,7 +100,8 @@ def get_model(
     structure = {key: value for key, value in options.items() if key not in _LAYER_OPTIONS}
     config = model.configured(name, structure)
     try:
-        with nn.set_binary_layer_config(**values):
+        with nn.set_binary_layer_config(**values) as layers:
+            _refuse_replaced_values(name, values, layers)
             return model.build(config, prefix=prefix, params=params)
     except AssertionError as error:
         raise ModelError(f"Network '{name}' cannot be built: {error}") from error
@@ -111,3 +112,16 @@ def _layer_values(options: dict[str, Any]) -> dict[str, Any]:
     if values.get("bits_a") is None:
         values["bits_a"] = values.get("bits")
     return values
+
+
+def _refuse_replaced_values(
+    name: str, values: dict[str, Any], layers: nn.BinaryLayerConfig
+) -> None:
+    """Raise for a method that the configuration replaced, as the bit width does not allow it."""
+    for key, value in values.items():
+        used = getattr(layers, key)
+        if value not in (None, used):
+            raise ModelError(
+                f"Network '{name}' cannot have {key}='{value}' with bits={layers.bits} and "
+                f"bits_a={layers.bits_a}. Choose a method of these bit widths, such as '{used}'."
+            )
