@@ -25,7 +25,7 @@ def main_result(mod: IRModule) -> list[relax.Expr]:
     """
     values = {binding.var: binding.value for binding in main_bindings(mod)}
     result = mod[MAIN].body.body
-    while isinstance(values.get(result), relax.Var | relax.Tuple):
+    while isinstance(values.get(result), relax.Var | relax.Tuple | Constant):
         result = values[result]
     return list(result.fields) if isinstance(result, relax.Tuple) else [result]
 
