@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .catalogue import get_model, model_names
+from .catalogue import get_model, model_names, model_options
 
-__all__ = ["get_model", "model_names"]
+__all__ = ["get_model", "model_names", "model_options"]

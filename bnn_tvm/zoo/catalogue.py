@@ -31,13 +31,16 @@ class _Model:
     build: Callable[..., HybridBlock]
     config: Any
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        return tuple(field.name for field in fields(self.config))
+
     def configured(self, name: str, options: dict[str, Any]) -> Any:
-        known = [field.name for field in fields(self.config)]
-        unknown = sorted(set(options) - set(known))
+        unknown = sorted(set(options) - set(self.options))
         if unknown:
             raise ModelError(
                 f"Network '{name}' has no option '{unknown[0]}'. "
-                f"Choose from: {', '.join([*_LAYER_OPTIONS, *known])}."
+                f"Choose from: {', '.join([*_LAYER_OPTIONS, *self.options])}."
             )
         return replace(self.config, **options)
 
@@ -60,6 +63,24 @@ _ALIASES = {
 def model_names() -> tuple[str, ...]:
     """Return the names that :func:`get_model` knows, without the aliases."""
     return tuple(_MODELS)
+
+
+def model_options(name: str) -> tuple[str, ...]:
+    """Return the names of the options that a network has besides those of the binary layers.
+
+    Raises
+    ------
+    ModelError
+        No network has that name.
+    """
+    return _find(name).options
+
+
+def _find(name: str) -> _Model:
+    name = _ALIASES.get(name, name)
+    if name not in _MODELS:
+        raise ModelError(f"Network '{name}' is unknown. Choose one of: {', '.join(_MODELS)}.")
+    return _MODELS[name]
 
 
 def get_model(
@@ -92,10 +113,7 @@ def get_model(
     ModelError
         No network has that name, it lacks an option, or the options do not fit together.
     """
-    name = _ALIASES.get(name, name)
-    if name not in _MODELS:
-        raise ModelError(f"Network '{name}' is unknown. Choose one of: {', '.join(_MODELS)}.")
-    model = _MODELS[name]
+    model = _find(name)
     values = _layer_values(options)
     structure = {key: value for key, value in options.items() if key not in _LAYER_OPTIONS}
     config = model.configured(name, structure)

@@ -89,8 +89,9 @@ def _binary_conv(shape: _UnitShape) -> HybridBlock:
 
 
 def _shortcut_layers(shape: _UnitShape, config: ResNetEConfig) -> list[HybridBlock]:
+    # Rounded up like the size of the convolution around which the shortcut goes.
     pools = config.pool_downsample_sc and shape.stride != 1
-    pooling = [nn.AvgPool2D(pool_size=2, strides=2)] if pools else []
+    pooling = [nn.AvgPool2D(pool_size=2, strides=2, ceil_mode=True)] if pools else []
     stride = 1 if pools else shape.stride
     if not config.fp_downsample_sc:
         conv = nn.activated_conv(

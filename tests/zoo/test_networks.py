@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from bnn_tvm.errors import ModelError
 from bnn_tvm.gluon import nn, to_symbol
-from bnn_tvm.zoo import get_model, model_names
+from bnn_tvm.zoo import get_model, model_names, model_options
 from bnn_tvm.zoo.blocks import ChannelShuffle, ImprovementUnit
 from bnn_tvm.zoo.summary import summarize
 
@@ -142,6 +142,19 @@ def test_the_thumbnail_stem_keeps_the_size_of_the_image(name):
     layers = summarize(net, (1, 1, 32, 32)).layers
     assert next(x for x in layers if x.macs).output_shape == (1, 64, 32, 32)
     assert [x for x in layers if x.is_binary][-1].output_shape[2:] == (4, 4)
+
+
+def test_a_residual_network_takes_images_of_odd_sizes():
+    net = initialized("resnet18_e1", initial_layers="thumbnail", in_channels=1, classes=3)
+    assert net(image((1, 1, 28, 28))).shape == (1, 3)
+    assert net(image((1, 1, 25, 31))).shape == (1, 3)
+
+
+def test_options_of_a_network_are_listed():
+    assert "slices" in model_options("resnete18")
+    assert model_options("lenet") == ("classes",)
+    with pytest.raises(ModelError, match="unknown"):
+        model_options("alexnet")
 
 
 def test_the_second_version_normalizes_before_the_convolution():
