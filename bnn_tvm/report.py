@@ -11,17 +11,21 @@ from tvm.ir import IRModule
 from .build import ScheduledModule
 from .kernels.stages import KERNEL, PACK, WEIGHT
 from .package.manifest import KernelInfo, LayerInfo, TensorInfo
-from .passes.binary import holds_signs, reason_not_binary
-from .passes.dataflow import main_bindings, op_name, shape_of
+from .passes.binary import (
+    CONVOLUTIONS,
+    data_levels,
+    padding_before,
+    padding_value,
+    reason_not_binary,
+)
+from .passes.dataflow import constant_of, main_bindings, op_name, shape_of
+from .passes.levels import weight_levels
 from .passes.lower_regions import KERNEL_OF_LAYER
 from .passes.regions import Region, divide_into_regions
+from .passes.sign import Lookup
 
 _BITS_OF_FLOAT = 32
 _THRESHOLD = ["subtract", "less", "where"]
-_UNFUSED = {
-    "nn.conv1d": "convolutions in one dimension run in float",
-    "nn.conv3d": "convolutions in three dimensions run in float",
-}
 
 
 def describe_layers(
@@ -44,7 +48,7 @@ def describe_layers(
 
 
 def _is_layer(call: relax.Expr) -> bool:
-    return op_name(call) in ("nn.conv2d", "matmul", *_UNFUSED)
+    return op_name(call) in (*CONVOLUTIONS, "matmul")
 
 
 def _shapes(binding: relax.VarBinding) -> tuple[tuple[int, ...], ...]:
@@ -75,28 +79,29 @@ class _LayerReport:
         weight_shape: tuple[int, ...],
     ) -> LayerInfo:
         call, name = binding.value, binding.var.name
-        reason = _UNFUSED.get(op_name(call)) or reason_not_binary(call, self._values.get)
+        reason = reason_not_binary(call, self._values.get)
+        data = data_levels(call, self._values.get)
+        weight = (
+            None if constant_of(call.args[1]) is None else weight_levels(constant_of(call.args[1]))
+        )
         func = self._functions.get(self._kernels.get(name, ""))
         region = self._regions.get(name)
         return LayerInfo(
             name=name,
-            op="dense" if op_name(call) == "matmul" else op_name(call).removeprefix("nn."),
+            op=CONVOLUTIONS.get(op_name(call), "dense"),
             lowered=not reason,
             reason=reason,
             kernel=self._kernels.get(name, ""),
             input_shape=input_shape,
             output_shape=output_shape,
             weight_shape=weight_shape,
-            weight_bits=self._bits(call.args[1]),
-            activation_bits=self._bits(call.args[0]),
+            weight_bits=weight.bits if weight and not reason else _BITS_OF_FLOAT,
+            activation_bits=data.bits if data else _BITS_OF_FLOAT,
             macs=math.prod(output_shape) * math.prod(weight_shape[1:]),
             weight_bytes=_weight_bytes(func) or 4 * math.prod(weight_shape),
-            padding=_padding(region) if region else "",
+            padding=_padding(call, self._values.get),
             epilogue=_epilogue(region, func) if region and func else "",
         )
-
-    def _bits(self, expr: relax.Expr) -> int:
-        return 1 if holds_signs(expr, self._values.get) else _BITS_OF_FLOAT
 
 
 def _weight_bytes(func: tirx.PrimFunc | None) -> int:
@@ -116,17 +121,15 @@ def _epilogue(region: Region, func: tirx.PrimFunc) -> str:
     return "+".join(name.removeprefix("nn.") for name in (*after, *pack))
 
 
-def _padding(region: Region) -> str:
-    """Say how much a region pads above and to the left, and with what."""
-    for binding in region.bindings:
-        call = binding.value
-        if op_name(call) == "nn.pad":
-            widths = [int(width) for width in call.attrs.pad_width]
-            return f"{widths[2]},{widths[4]} value {float(call.attrs.pad_value):g}"
-        if op_name(call) == "nn.conv2d" and any(int(p) for p in call.attrs.padding):
-            top, left = (int(p) for p in call.attrs.padding[:2])
-            return f"{top},{left} value 0"
-    return ""
+def _padding(call: relax.Call, lookup: Lookup) -> str:
+    """Say how much a convolution pads before each axis, and with what."""
+    value = padding_value(call, lookup)
+    if value is None:
+        return ""
+    pad = padding_before(call, lookup)
+    widths = call.attrs.padding if pad is None else pad.attrs.pad_width[2:-2:2]
+    rank = len(call.attrs.strides)
+    return f"{','.join(str(int(width)) for width in widths[:rank])} value {value:g}"
 
 
 def describe_kernels(

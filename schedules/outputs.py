@@ -24,12 +24,15 @@ class Outputs:
         Computes what signs are taken of, and packs them.
     group : int
         Channels that a word holds; 1 if nothing is packed.
+    together : bool
+        Whether numbers and words can be written in one pass: channels fill whole words.
     """
 
     result: SBlockRV | None
     value: SBlockRV | None
     pack: SBlockRV | None
     group: int
+    together: bool
 
     @property
     def main(self) -> SBlockRV:
@@ -47,18 +50,18 @@ class Outputs:
 def find_outputs(sch: Schedule) -> Outputs | None:
     """Find the outputs of a kernel; None if they cannot be computed together.
 
-    That is when channels do not fill the words of an output that is also wanted as numbers, when
-    the signs are not those of the numbers, and when there is more than one output of a kind.
+    That is when the signs are not those of the numbers, and when there is more than one output of
+    a kind.
     """
     result, value, pack = (find_block(sch, name) for name in (RESULT, VALUE, PACK))
     count = sum(block is not None for block in (result, pack))
     if count != len(sch.get_output_blocks(sch.get_sblock("root"))):
         return None
     group = 1 if pack is None else extent(sch, sch.get_loops(pack)[-1])
+    together = True
     if result is not None and value is not None:
-        accumulated = find_block(sch, ACCUMULATE)
         producers = [sch.get(block).name_hint for block in sch.get_producers(value)]
-        fills_words = spatial_extents(sch, result)[-1] == spatial_extents(sch, value)[-1]
-        if not fills_words or (accumulated is not None and ACCUMULATE in producers):
+        if ACCUMULATE in producers:
             return None
-    return Outputs(result, value, pack, group)
+        together = spatial_extents(sch, result)[-1] == spatial_extents(sch, value)[-1]
+    return Outputs(result, value, pack, group, together)

@@ -9,7 +9,7 @@ from tvm import tirx
 from tvm.s_tir import Schedule
 
 from bnn_tvm.errors import InternalError
-from bnn_tvm.kernels.stages import KERNEL
+from bnn_tvm.kernels.stages import KERNEL, WEIGHT
 from bnn_tvm.target import Target
 
 Apply = Callable[[tirx.PrimFunc, Target, bool], Schedule | list[Schedule] | None]
@@ -46,6 +46,11 @@ class Scheduled:
 def kernel_kind(func: tirx.PrimFunc) -> str:
     """Name the kind of kernel; '' for a function that is not ours."""
     return str(func.attrs[KERNEL]) if KERNEL in func.attrs else ""
+
+
+def is_layer(func: tirx.PrimFunc) -> bool:
+    """Tell whether a kernel computes a convolution or dense layer: it has weights."""
+    return any(param.name == WEIGHT for param in func.params)
 
 
 def apply_first(rules: Sequence[Rule], func: tirx.PrimFunc, target: Target) -> Scheduled:

@@ -10,7 +10,7 @@ from bnn_tvm.kernels.stages import ACCUMULATE, PADDED, PARTIAL
 from bnn_tvm.target import Target
 
 from .outputs import Outputs, find_outputs
-from .rule import Rule, kernel_kind
+from .rule import Rule, is_layer, kernel_kind
 from .steps import (
     REGISTERS,
     extent,
@@ -23,8 +23,6 @@ from .steps import (
 from .tiles import ENOUGH_SUMS, Tile, choose_tile
 from .x86_intrinsics import PACK as PACK_INTRINSICS
 
-_LAYERS = ("bitserial_conv2d", "bitserial_dense", "conv2d", "dense")
-
 
 def _is_vector_x86(target: Target) -> bool:
     return target.architecture == "x86_64" and target.vector_bits >= 256
@@ -35,7 +33,7 @@ def _tile_layer(func: tirx.PrimFunc, target: Target, tunable: bool) -> Schedule 
 
     The weights of one channel tile stay in L1 while all pixels pass.
     """
-    if not _is_vector_x86(target) or kernel_kind(func) not in _LAYERS:
+    if not _is_vector_x86(target) or not is_layer(func):
         return None
     sch = Schedule(func)
     outputs = find_outputs(sch)
@@ -64,7 +62,7 @@ def _tile_output(
     *outer, x, channel = loops
     channel_tiles, groups = sch.split(channel, [None, channels // outputs.channels_per_element])
     inner = [groups]
-    if outputs.result is not None and outputs.pack is not None:
+    if outputs.result is not None and outputs.pack is not None and outputs.together:
         groups, in_group = sch.split(groups, [None, outputs.group])
         inner = [groups, in_group]
     x_tiles, in_x = sch.split(x, [None, pixels])
@@ -76,19 +74,30 @@ def _tile_output(
 
 def _compute_outputs(sch: Schedule, outputs: Outputs, here: LoopRV, target: Target) -> None:
     """Write numbers and pack signs, one group of channels after the other."""
-    lanes = target.vector_bits // 32
     if outputs.value is not None and outputs.pack is not None:
-        if outputs.result is None:
-            sch.compute_at(outputs.value, here, preserve_unit_loops=True)
-        else:
-            sch.reverse_compute_at(outputs.value, here, preserve_unit_loops=True)
-            sch.reverse_compute_at(outputs.pack, here, preserve_unit_loops=True)
-        vectorize_innermost(sch, outputs.value, lanes)
-        sch.set_scope(outputs.value, 0, REGISTERS)
-        sch.unroll(here)
-        _pack_words(sch, outputs.pack)
+        _compute_words(sch, outputs, outputs.value, outputs.pack, here, target)
     if outputs.result is not None:
-        vectorize_innermost(sch, outputs.result, lanes)
+        vectorize_innermost(sch, outputs.result, target.vector_bits // 32)
+
+
+def _compute_words(
+    sch: Schedule,
+    outputs: Outputs,
+    value: SBlockRV,
+    pack: SBlockRV,
+    here: LoopRV,
+    target: Target,
+) -> None:
+    if outputs.result is not None and outputs.together:
+        sch.reverse_compute_at(value, here, preserve_unit_loops=True)
+        sch.reverse_compute_at(pack, here, preserve_unit_loops=True)
+    else:
+        here = here if outputs.result is None else sch.get_loops(pack)[-2]
+        sch.compute_at(value, here, preserve_unit_loops=True)
+    vectorize_innermost(sch, value, target.vector_bits // 32)
+    sch.set_scope(value, 0, REGISTERS)
+    sch.unroll(here)
+    _pack_words(sch, pack)
 
 
 def _pack_words(sch: Schedule, pack: SBlockRV) -> None:
@@ -171,7 +180,7 @@ def _schedule_padding(sch: Schedule, target: Target) -> None:
 
 def _stream(func: tirx.PrimFunc, target: Target, tunable: bool) -> Schedule | None:
     """Pass once over memory: poolings, elementwise chains and the packing of their signs."""
-    if not _is_vector_x86(target) or not kernel_kind(func) or kernel_kind(func) in _LAYERS:
+    if not _is_vector_x86(target) or not kernel_kind(func) or is_layer(func):
         return None
     sch = Schedule(func)
     outputs = find_outputs(sch)
@@ -190,13 +199,15 @@ def _stream(func: tirx.PrimFunc, target: Target, tunable: bool) -> Schedule | No
 def _pool_at(sch: Schedule, pool: SBlockRV, here: LoopRV, target: Target) -> None:
     """Compute a pooling where its result is used, one vector after the other."""
     sch.compute_at(pool, here, preserve_unit_loops=True)
-    *_, channel, ky, kx = sch.get_loops(pool)
+    inner = sch.get_loops(pool)[-len(sch.get(pool).iter_vars) :]
+    count = len(spatial_extents(sch, pool))
+    channel, steps = inner[count - 1], inner[count:]
     width = largest_divisor(extent(sch, channel), target.vector_bits // 32)
     vectors, lane = sch.split(channel, [None, width])
-    sch.reorder(vectors, ky, kx, lane)
+    sch.reorder(vectors, *steps, lane)
     sch.vectorize(lane)
-    unroll_all(sch, [vectors, ky, kx])
-    init = sch.decompose_reduction(pool, ky)
+    unroll_all(sch, [vectors, *steps])
+    init = sch.decompose_reduction(pool, steps[0])
     sch.vectorize(sch.get_loops(init)[-1])
     sch.set_scope(pool, 0, REGISTERS)
 

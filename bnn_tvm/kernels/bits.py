@@ -87,7 +87,7 @@ def bitpack(value: te.Tensor, word_bits: int) -> te.Tensor:
 
     def word(*index: Expr) -> Expr:
         *outer, w = index
-        is_negative = value(*outer, w * word_bits + bit) < tirx.const(0, value.dtype)
+        is_negative = value(*outer, w * word_bits + bit) < tirx.const(0, str(value.dtype))
         one = tirx.shift_left(tirx.const(1, dtype), bit.astype(dtype))
         return te.sum(tirx.Select(is_negative, tirx.const(0, dtype), one), axis=[bit])
 
@@ -123,6 +123,39 @@ def pack_elements(
         return tirx.if_then_else(index[-1] < channels, element(*index), past)
 
     return bitpack(te.compute((*outer, filled), value, name=VALUE), word_bits)
+
+
+def pack_digits(
+    index: Callable[..., Expr], shape: tuple[int, ...], planes: int, word_bits: int
+) -> te.Tensor:
+    """Pack the binary digits of integers into planes, the ones first.
+
+    Parameters
+    ----------
+    index : callable
+        Gives the int32 at an index, at least 0.
+    shape : tuple of int
+        (..., channels).
+    planes : int
+    word_bits : int
+
+    Returns
+    -------
+    te.Tensor
+        (..., planes * words); the bits past the last channel are 0.
+    """
+    *outer, channels = shape
+    filled = word_count(channels, word_bits) * word_bits
+    zero = tirx.const(0, "int32")
+
+    def value(*at: Expr) -> Expr:
+        *place, bit = at
+        plane, channel = bit // filled, bit % filled
+        inside = tirx.if_then_else(channel < channels, index(*place, channel), zero)
+        digit = tirx.bitwise_and(tirx.shift_right(inside, plane), tirx.const(1, "int32"))
+        return digit - 1
+
+    return bitpack(te.compute((*outer, planes * filled), value, name=VALUE), word_bits)
 
 
 def bitunpack(words: te.Tensor, channels: int) -> te.Tensor:

@@ -1,68 +1,151 @@
-"""Binary convolution, dense layer and pooling on packed bits, one bit plane each.
+"""Layers and pooling on packed bits, one or more bit planes each.
 
-All accumulate the number of positions at which activations and weights disagree, m. The dot
-product of the vectors of -1 and +1 is ``K - 2 m``, K the number of positions.
+Activations of P planes and weights of Q planes are sums of ``2**p`` and ``2**q`` times vectors of
+bits. All layers accumulate the positions at which two planes disagree, weighted:
+``M = sum over p, q of 2**(p + q) * popcount(a_p ^ w_q)``. What the dot product is of M says
+`dot_of_disagreements`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from tvm import te, tirx
 from tvm.ir import Expr
 
-from .geometry import Window
-from .stages import ACCUMULATE, PADDED, PARTIAL
+from .border import surround
+from .floating import pool
+from .geometry import Extents, Window
+from .groups import GroupPlan
+from .stages import ACCUMULATE, PARTIAL
 
 # A byte holds 255; each pair of bytes disagrees in at most 8 bits.
 _BYTES_IN_A_BYTE = 31
 
+Pair = Callable[[tuple[Expr, ...], list[Expr]], Expr]
 
-def pad_words(data: te.Tensor, window: Window, channels: int, bit: int) -> te.Tensor:
-    """Surround packed activations with pixels whose channels are all -1 or all +1.
+
+@dataclass(frozen=True)
+class Planes:
+    """Bit planes of the operands of a layer.
+
+    Attributes
+    ----------
+    data, weight : int
+        How many the activations and the weights have.
+    """
+
+    data: int = 1
+    weight: int = 1
+
+
+def border_word(channels: int, word_bits: int, words: int, bit: int) -> Callable[[Expr], Expr]:
+    """Make the words of a pixel whose channels are all -1 or all +1.
+
+    Parameters
+    ----------
+    channels : int
+        Bits in use; those past them stay 0.
+    word_bits : int
+    words : int
+        Of a pixel.
+    bit : int
+        0 for -1, 1 for +1.
+    """
+    dtype = f"uint{word_bits}"
+    zero, ones = tirx.const(0, dtype), tirx.const((1 << word_bits) - 1, dtype)
+    full, rest = divmod(channels, word_bits)
+    tail = tirx.const((1 << rest) - 1, dtype)
+
+    def word(index: Expr) -> Expr:
+        if not bit or full == words:
+            return ones if bit else zero
+        return tirx.Select(index < full, ones, tirx.Select(index == full, tail, zero))
+
+    return word
+
+
+def bitserial_conv(
+    data: te.Tensor,
+    weight: te.Tensor,
+    window: Window,
+    planes: Planes,
+    groups: GroupPlan,
+    border: Callable[[Expr], Expr],
+    mask: te.Tensor | None = None,
+) -> te.Tensor:
+    """Count weighted disagreements of each window with each filter, in one to three dimensions.
 
     Parameters
     ----------
     data : te.Tensor
-        (N, H, W, words).
+        (N, *extents, planes * words) packed activations.
+    weight : te.Tensor
+        (output blocks, *kernel, planes * words of a block, lanes) packed weights.
     window : Window
-        Gives the padding.
-    channels : int
-        Bits in use; those past them stay 0.
-    bit : int
-        0 pads with -1, 1 pads with +1.
+    planes : Planes
+    groups : GroupPlan
+        Says which words a block of outputs reads.
+    border : callable
+        Gives the word of the padding at a word of a pixel.
+    mask : te.Tensor, optional
+        (output blocks, words of a block, lanes): the bits that an output reads, if not all.
+
+    Returns
+    -------
+    te.Tensor
+        (N, *positions, output blocks, lanes) int32.
     """
-    if not window.is_padded:
-        return data
-    batch, height, width, words = (int(extent) for extent in data.shape)
-    top, left, bottom, right = window.padding
-    dtype = str(data.dtype)
-    word_bits = int(dtype.removeprefix("uint"))
+    blocks, *kernel, weight_words, lanes = (int(extent) for extent in weight.shape)
+    batch, *extents, data_words = (int(extent) for extent in data.shape)
+    padded = surround(data, window, border)
+    words, pixel_words = weight_words // planes.weight, data_words // planes.data
 
-    def border(word: Expr) -> Expr:
-        ones = tirx.const((1 << word_bits) - 1 if bit else 0, dtype)
-        full, rest = divmod(channels, word_bits)
-        tail = tirx.const((1 << rest) - 1 if bit else 0, dtype)
-        if not bit or full == words:
-            return ones
-        past = tirx.Select(word == full, tail, tirx.const(0, dtype))
-        return tirx.Select(word < full, ones, past)
+    def disagree(index: tuple[Expr, ...], k: list[Expr]) -> Expr:
+        n, *position, block, lane = index
+        *steps, p, q, word = k
+        at = p * pixel_words + groups.first(block) + word
+        pixel = padded(n, *window.place(position, steps), at)
+        bits = pixel ^ weight(block, *steps, q * words + word, lane)
+        return bits if mask is None else bits & mask[block, word, lane]
 
-    def pixel(n: tirx.Var, y: tirx.Var, x: tirx.Var, word: tirx.Var) -> Expr:
-        inside = tirx.all(y >= top, y < height + top, x >= left, x < width + left)
-        return tirx.if_then_else(inside, data[n, y - top, x - left, word], border(word))
-
-    shape = (batch, height + top + bottom, width + left + right, words)
-    return te.compute(shape, pixel, name=PADDED)
+    shape = (batch, *window.output_size(tuple(extents)), blocks, lanes)
+    return _sum_popcounts(str(data.dtype), shape, tuple(kernel), planes, words, disagree)
 
 
-def _sum_disagreements(
-    word_dtype: str,
-    shape: tuple[int, ...],
-    axes: list[tuple[str, int]],
-    pair: Callable[[tuple[Expr, ...], list[Expr]], tuple[Expr, Expr]],
+def bitserial_dense(data: te.Tensor, weight: te.Tensor, planes: Planes) -> te.Tensor:
+    """Count weighted disagreements of each row with each unit's weights.
+
+    Parameters
+    ----------
+    data : te.Tensor
+        (N, ..., planes * words) packed activations; all axes but the first are inputs.
+    weight : te.Tensor
+        (output blocks, ..., planes * words, lanes) packed weights.
+    planes : Planes
+
+    Returns
+    -------
+    te.Tensor
+        (N, output blocks, lanes) int32.
+    """
+    blocks, *inputs, weight_words, lanes = (int(extent) for extent in weight.shape)
+    words = weight_words // planes.weight
+
+    def disagree(index: tuple[Expr, ...], k: list[Expr]) -> Expr:
+        n, block, lane = index
+        *place, p, q, word = k
+        return data(n, *place, p * words + word) ^ weight(block, *place, q * words + word, lane)
+
+    shape = (int(data.shape[0]), blocks, lanes)
+    return _sum_popcounts(str(data.dtype), shape, tuple(inputs), planes, words, disagree)
+
+
+def _sum_popcounts(
+    word_dtype: str, shape: Extents, inner: Extents, planes: Planes, words: int, disagree: Pair
 ) -> te.Tensor:
-    """Sum the disagreements of pairs of words over reduction axes.
+    """Sum the popcounts of words over places, planes and words.
 
     Bytes are summed in bytes first, as many as surely fit, and those sums in int32: a vector
     holds four times as many bytes as it holds 32-bit numbers.
@@ -72,139 +155,87 @@ def _sum_disagreements(
     word_dtype : str
     shape : tuple of int
         Of the result.
-    axes : list of (name, extent)
-        The reduction, outermost first.
-    pair : callable
-        Gives the two words at an index of the result and of the reduction.
+    inner : tuple of int
+        Places summed over, such as those of a filter.
+    planes : Planes
+    words : int
+        Of one plane.
+    disagree : callable
+        Gives the word of differing bits at an index of the result and of the reduction: places,
+        planes, word.
     """
+    extents = [*inner, planes.data, planes.weight, words]
+    chunks, steps = [*extents[:-1], words], [1] * len(extents)
+    if word_dtype == "uint8":
+        chunks, steps = _split_for_bytes(extents)
+    outer = [te.reduce_axis((0, extent), f"k{i}") for i, extent in enumerate(chunks)]
+    weigh = _plane_weight(planes, outer[-3], outer[-2])
     if word_dtype != "uint8":
-        reduced = [te.reduce_axis((0, extent), name) for name, extent in axes]
         return te.compute(
             shape,
-            lambda *index: te.sum(_disagreements(*pair(index, reduced), "int32"), axis=reduced),
+            lambda *index: te.sum(weigh(tirx.popcount(disagree(index, outer))), axis=outer),
             name=ACCUMULATE,
         )
-    outer, inner = _split_for_bytes([extent for _, extent in axes])
-    steps = [te.reduce_axis((0, n), name) for n, (name, _) in zip(inner, axes, strict=True)]
-
-    def partial(*index: Expr) -> Expr:
-        spatial, chunks = index[: len(shape)], index[len(shape) :]
-        k = [chunk * n + step for chunk, n, step in zip(chunks, inner, steps, strict=True)]
-        return te.sum(_disagreements(*pair(spatial, k), "uint8"), axis=steps)
-
-    partials = te.compute((*shape, *outer), partial, name=PARTIAL)
-    chunks = [te.reduce_axis((0, n), name) for n, (name, _) in zip(outer, axes, strict=True)]
+    partials = _sum_in_bytes(shape, chunks, steps, disagree)
     return te.compute(
-        shape,
-        lambda *index: te.sum(partials(*index, *chunks).astype("int32"), axis=chunks),
-        name=ACCUMULATE,
+        shape, lambda *index: te.sum(weigh(partials(*index, *outer)), axis=outer), name=ACCUMULATE
     )
 
 
+def _plane_weight(planes: Planes, p: Expr, q: Expr) -> Callable[[Expr], Expr]:
+    """Multiply a count by what its planes stand for."""
+    if planes == Planes(1, 1):
+        return lambda count: count.astype("int32")
+    return lambda count: tirx.shift_left(count.astype("int32"), p + q)
+
+
+def _sum_in_bytes(shape: Extents, chunks: list[int], steps: list[int], disagree: Pair) -> te.Tensor:
+    axes = [te.reduce_axis((0, extent), f"s{i}") for i, extent in enumerate(steps)]
+
+    def partial(*index: Expr) -> Expr:
+        place, chunk = index[: len(shape)], index[len(shape) :]
+        k = [c * n + step for c, n, step in zip(chunk, steps, axes, strict=True)]
+        return te.sum(tirx.popcount(disagree(place, k)), axis=axes)
+
+    return te.compute((*shape, *chunks), partial, name=PARTIAL)
+
+
 def _split_for_bytes(extents: list[int]) -> tuple[list[int], list[int]]:
-    """Split reduction axes so that the inner parts sum without overflow in a byte."""
+    """Split reduction axes so that the inner parts sum without overflow in a byte.
+
+    The planes before the last axis are summed apart, since their counts weigh differently.
+    """
     room = _BYTES_IN_A_BYTE
     outer, inner = [], []
-    for extent in reversed(extents):
-        part = next(d for d in range(min(extent, room), 0, -1) if extent % d == 0)
-        room = room // part if part == extent else 1
+    for place, extent in enumerate(reversed(extents)):
+        is_plane = place in (1, 2)
+        part = 1 if is_plane else _largest_divisor(extent, room)
+        room = room // part if part == extent or is_plane else 1
         outer.append(extent // part)
         inner.append(part)
     return outer[::-1], inner[::-1]
 
 
-def _disagreements(a: Expr, b: Expr, dtype: str) -> Expr:
-    """Count the positions at which two words hold different bits."""
-    return tirx.popcount(a ^ b).astype(dtype)
+def _largest_divisor(number: int, at_most: int) -> int:
+    return next(d for d in range(min(number, at_most), 0, -1) if number % d == 0)
 
 
-def bitserial_conv2d(
-    data: te.Tensor, weight: te.Tensor, window: Window, channels: int, pad_bit: int
-) -> te.Tensor:
-    """Count disagreements of each window with each filter.
-
-    Parameters
-    ----------
-    data : te.Tensor
-        (N, H, W, words) packed activations.
-    weight : te.Tensor
-        (output blocks, KH, KW, words, lanes) packed weights.
-    window : Window
-    channels : int
-        Input channels, of which `data` holds the bits.
-    pad_bit : int
-        0 pads with -1 (BMXNet v2), 1 with +1 (BMXNet v1).
-
-    Returns
-    -------
-    te.Tensor
-        (N, OH, OW, output blocks, lanes) int32.
-    """
-    blocks, kernel_h, kernel_w, words, lanes = (int(extent) for extent in weight.shape)
-    rows, columns = window.output_size(int(data.shape[1]), int(data.shape[2]))
-    padded = pad_words(data, window, channels, pad_bit)
-    (stride_h, stride_w), (dilate_h, dilate_w) = window.strides, window.dilation
-
-    def pair(index: tuple[Expr, ...], k: list[Expr]) -> tuple[Expr, Expr]:
-        (n, y, x, block, lane), (ky, kx, word) = index, k
-        pixel = padded[n, y * stride_h + ky * dilate_h, x * stride_w + kx * dilate_w, word]
-        return pixel, weight[block, ky, kx, word, lane]
-
-    shape = (int(data.shape[0]), rows, columns, blocks, lanes)
-    axes = [("ky", kernel_h), ("kx", kernel_w), ("kw", words)]
-    return _sum_disagreements(str(data.dtype), shape, axes, pair)
-
-
-def bitserial_dense(data: te.Tensor, weight: te.Tensor) -> te.Tensor:
-    """Count disagreements of each row with each unit's weights.
-
-    Parameters
-    ----------
-    data : te.Tensor
-        (N, ..., words) packed activations; all axes but the first are inputs.
-    weight : te.Tensor
-        (output blocks, ..., words, lanes) packed weights.
-
-    Returns
-    -------
-    te.Tensor
-        (N, output blocks, lanes) int32.
-    """
-    blocks, *inputs, lanes = (int(extent) for extent in weight.shape)
-
-    def pair(index: tuple[Expr, ...], k: list[Expr]) -> tuple[Expr, Expr]:
-        n, block, lane = index
-        return data(n, *k), weight(block, *k, lane)
-
-    axes = [(f"k{i}", extent) for i, extent in enumerate(inputs)]
-    return _sum_disagreements(str(data.dtype), (int(data.shape[0]), blocks, lanes), axes, pair)
-
-
-def bitserial_max_pool2d(data: te.Tensor, window: Window, rows: int, columns: int) -> te.Tensor:
+def bitserial_max_pool(data: te.Tensor, window: Window, positions: Extents) -> te.Tensor:
     """Take the maximum of each window of packed signs: the OR of its words.
 
     Parameters
     ----------
     data : te.Tensor
-        (N, H, W, words) packed activations; padding is -1, which never is a maximum.
+        (N, *extents, words) packed activations; padding is -1, which never is a maximum.
     window : Window
-    rows, columns : int
-        Of the output; the last windows may reach past the padding.
+    positions : tuple of int
+        Of the window; the last may reach past the padding.
 
     Returns
     -------
     te.Tensor
-        (N, OH, OW, words).
+        (N, *positions, words).
     """
-    batch, height, width, words = (int(extent) for extent in data.shape)
-    padded = pad_words(data, window.reaching(rows, columns, height, width), 0, 0)
-    ky, kx = (te.reduce_axis((0, k), name) for k, name in zip(window.kernel, "yx", strict=True))
-    (stride_h, stride_w), (dilate_h, dilate_w) = window.strides, window.dilation
-    dtype = str(data.dtype)
-    bitwise_or = te.comm_reducer(lambda a, b: a | b, lambda _: tirx.const(0, dtype), name="or")
-
-    def largest(n: tirx.Var, y: tirx.Var, x: tirx.Var, word: tirx.Var) -> Expr:
-        pixel = padded[n, y * stride_h + ky * dilate_h, x * stride_w + kx * dilate_w, word]
-        return bitwise_or(pixel, axis=[ky, kx])
-
-    return te.compute((batch, rows, columns, words), largest, name=ACCUMULATE)
+    zero = tirx.const(0, str(data.dtype))
+    bitwise_or = te.comm_reducer(lambda a, b: a | b, lambda _: zero, name="or")
+    return pool(data, window, positions, bitwise_or, lambda _: zero)

@@ -113,6 +113,8 @@ SCALAR_OPS: dict[str, Callable[..., Scalar]] = {
     "sign": sign,
     "floor": tirx.floor,
     "ceil": tirx.ceil,
+    "trunc": tirx.trunc,
+    "round": tirx.nearbyint,
     "exp": tirx.exp,
     "log": tirx.log,
     "sqrt": tirx.sqrt,

@@ -3,60 +3,56 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from tvm import te, tirx
 from tvm.ir import Expr
 
-from .geometry import Window
-from .stages import ACCUMULATE, PADDED
+from .border import surround
+from .geometry import Extents, Window
+from .groups import GroupPlan
+from .stages import ACCUMULATE
 
 
-def pad_pixels(data: te.Tensor, window: Window, value: float) -> te.Tensor:
-    """Surround (N, H, W, C) float32 with pixels of one value."""
-    if not window.is_padded:
-        return data
-    batch, height, width, channels = (int(extent) for extent in data.shape)
-    top, left, bottom, right = window.padding
-    border = tirx.const(value, "float32")
-
-    def pixel(n: tirx.Var, y: tirx.Var, x: tirx.Var, c: tirx.Var) -> Expr:
-        inside = tirx.all(y >= top, y < height + top, x >= left, x < width + left)
-        return tirx.if_then_else(inside, data[n, y - top, x - left, c], border)
-
-    shape = (batch, height + top + bottom, width + left + right, channels)
-    return te.compute(shape, pixel, name=PADDED)
+def _surround(data: te.Tensor, window: Window, value: float) -> te.Tensor:
+    return surround(data, window, lambda _: tirx.const(value, "float32"))
 
 
-def conv2d(data: te.Tensor, weight: te.Tensor, window: Window, pad_value: float) -> te.Tensor:
-    """Convolve (N, H, W, C) float32 with blocked filters.
+def conv(
+    data: te.Tensor, weight: te.Tensor, window: Window, pad_value: float, groups: GroupPlan
+) -> te.Tensor:
+    """Convolve (N, ..., C) float32 with blocked filters, in one to three dimensions.
 
     Parameters
     ----------
     data : te.Tensor
-        (N, H, W, C).
+        (N, *extents, C).
     weight : te.Tensor
-        (output blocks, KH, KW, C, lanes).
+        (output blocks, *kernel, C of a block, lanes).
     window : Window
     pad_value : float
         What the padding holds.
+    groups : GroupPlan
+        Says which channels a block of outputs reads.
 
     Returns
     -------
     te.Tensor
-        (N, OH, OW, output blocks, lanes) float32.
+        (N, *positions, output blocks, lanes) float32.
     """
-    blocks, kernel_h, kernel_w, channels, lanes = (int(extent) for extent in weight.shape)
-    rows, columns = window.output_size(int(data.shape[1]), int(data.shape[2]))
-    padded = pad_pixels(data, window, pad_value)
-    ky, kx = te.reduce_axis((0, kernel_h), "ky"), te.reduce_axis((0, kernel_w), "kx")
-    kc = te.reduce_axis((0, channels), "kc")
-    (stride_h, stride_w), (dilate_h, dilate_w) = window.strides, window.dilation
+    blocks, *kernel, channels, lanes = (int(extent) for extent in weight.shape)
+    batch, *extents, _ = (int(extent) for extent in data.shape)
+    padded = _surround(data, window, pad_value)
+    steps = [te.reduce_axis((0, extent), f"k{i}") for i, extent in enumerate(kernel)]
+    channel = te.reduce_axis((0, channels), "kc")
 
-    def dot(n: tirx.Var, y: tirx.Var, x: tirx.Var, block: tirx.Var, lane: tirx.Var) -> Expr:
-        pixel = padded[n, y * stride_h + ky * dilate_h, x * stride_w + kx * dilate_w, kc]
-        return te.sum(pixel * weight[block, ky, kx, kc, lane], axis=[ky, kx, kc])
+    def dot(*index: Expr) -> Expr:
+        n, *position, block, lane = index
+        pixel = padded(n, *window.place(position, steps), groups.first(block) + channel)
+        return te.sum(pixel * weight(block, *steps, channel, lane), axis=[*steps, channel])
 
-    return te.compute((data.shape[0], rows, columns, blocks, lanes), dot, name=ACCUMULATE)
+    positions = window.output_size(tuple(extents))
+    return te.compute((batch, *positions, blocks, lanes), dot, name=ACCUMULATE)
 
 
 def dense(data: te.Tensor, weight: te.Tensor) -> te.Tensor:
@@ -76,56 +72,62 @@ def dense(data: te.Tensor, weight: te.Tensor) -> te.Tensor:
     return te.compute((data.shape[0], blocks, lanes), dot, name=ACCUMULATE)
 
 
-def max_pool2d(data: te.Tensor, window: Window, rows: int, columns: int) -> te.Tensor:
-    """Take the maximum of each window of (N, H, W, C); padding is -inf.
+def max_pool(data: te.Tensor, window: Window, positions: Extents) -> te.Tensor:
+    """Take the maximum of each window of (N, *extents, C); padding is -inf.
 
     Parameters
     ----------
-    rows, columns : int
-        Of the output; the last windows may reach past the padding.
+    data : te.Tensor
+    window : Window
+    positions : tuple of int
+        Of the window; the last may reach past the padding.
     """
-    return _pool(data, window, (rows, columns), -math.inf, te.max)
+    return pool(data, window, positions, te.max, lambda _: tirx.const(-math.inf, "float32"))
 
 
-def avg_pool2d(
-    data: te.Tensor, window: Window, rows: int, columns: int, count_padding: bool
-) -> tuple[te.Tensor, Expr]:
-    """Sum each window of (N, H, W, C) and say by what to divide.
+def avg_pool(
+    data: te.Tensor, window: Window, positions: Extents, count_padding: bool
+) -> tuple[te.Tensor, Callable[..., Expr]]:
+    """Sum each window of (N, *extents, C) and say by what to divide.
 
     Returns
     -------
     te.Tensor
-        (N, rows, columns, C) sums.
+        (N, *positions, C) sums.
     callable
-        Maps an output index (n, y, x, c) to the number of values averaged there.
+        Maps an output index to the number of values averaged there, as float32.
     """
-    height, width = int(data.shape[1]), int(data.shape[2])
-    top, left, bottom, right = window.padding
+    extents = [int(extent) for extent in data.shape[1:-1]]
 
-    def extent(position: Expr, axis: int) -> Expr:
-        before, size, after = ((top, height, bottom), (left, width, right))[axis]
+    def count(position: Expr, axis: int) -> Expr:
+        before, size, after = window.before[axis], extents[axis], window.after[axis]
         start = position * window.strides[axis] - before
         low, high = (-before, size + after) if count_padding else (0, size)
         end = tirx.min(start + window.kernel[axis], high)
         return end - tirx.max(start, low)
 
-    def divisor(n: tirx.Var, y: tirx.Var, x: tirx.Var, c: tirx.Var) -> Expr:
-        return (extent(y, 0) * extent(x, 1)).astype("float32")
+    def divisor(*index: Expr) -> Expr:
+        counts = [count(position, axis) for axis, position in enumerate(index[1:-1])]
+        return math.prod(counts[1:], start=counts[0]).astype("float32")
 
-    return _pool(data, window, (rows, columns), 0.0, te.sum), divisor
+    sums = pool(data, window, positions, te.sum, lambda _: tirx.const(0, "float32"))
+    return sums, divisor
 
 
-def _pool(
-    data: te.Tensor, window: Window, size: tuple[int, int], outside: float, reducer: te.max
+def pool(
+    data: te.Tensor,
+    window: Window,
+    positions: Extents,
+    reducer: Callable[..., Expr],
+    border: Callable[[Expr], Expr],
 ) -> te.Tensor:
-    batch, channels = data.shape[0], data.shape[3]
-    ky, kx = (te.reduce_axis((0, k), name) for k, name in zip(window.kernel, "yx", strict=True))
-    (stride_h, stride_w), (dilate_h, dilate_w) = window.strides, window.dilation
-    reach = window.reaching(*size, int(data.shape[1]), int(data.shape[2]))
-    padded = pad_pixels(data, reach, outside)
+    """Reduce each window of (N, *extents, C or words)."""
+    batch, *extents, last = (int(extent) for extent in data.shape)
+    padded = surround(data, window.reaching(positions, tuple(extents)), border)
+    steps = [te.reduce_axis((0, extent), f"k{i}") for i, extent in enumerate(window.kernel)]
 
-    def pooled(n: tirx.Var, y: tirx.Var, x: tirx.Var, c: tirx.Var) -> Expr:
-        pixel = padded[n, y * stride_h + ky * dilate_h, x * stride_w + kx * dilate_w, c]
-        return reducer(pixel, axis=[ky, kx])
+    def reduced(*index: Expr) -> Expr:
+        n, *position, channel = index
+        return reducer(padded(n, *window.place(position, steps), channel), axis=steps)
 
-    return te.compute((batch, *size, channels), pooled, name=ACCUMULATE)
+    return te.compute((batch, *positions, last), reduced, name=ACCUMULATE)

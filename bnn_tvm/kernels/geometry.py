@@ -1,62 +1,80 @@
-"""Window geometry shared by convolutions and poolings."""
+"""Window geometry shared by convolutions and poolings of one, two or three dimensions."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-Pair = tuple[int, int]
+Extents = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Window:
-    """A two-dimensional window that slides over an NHWC tensor.
+    """A window that slides over the inner axes of a channels-last tensor.
 
     Attributes
     ----------
-    kernel, strides, dilation : pair of int
-        Along height and width.
+    kernel, strides, dilation : tuple of int
+        Along each axis, such as height and width.
     padding : tuple of int
-        (top, left, bottom, right).
+        Before each axis, then after each axis: (top, left, bottom, right).
     """
 
-    kernel: Pair
-    strides: Pair = (1, 1)
-    dilation: Pair = (1, 1)
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    kernel: Extents
+    strides: Extents
+    dilation: Extents
+    padding: Extents
+
+    @property
+    def before(self) -> Extents:
+        """Padding before each axis."""
+        return self.padding[: len(self.kernel)]
+
+    @property
+    def after(self) -> Extents:
+        """Padding after each axis."""
+        return self.padding[len(self.kernel) :]
 
     @property
     def is_padded(self) -> bool:
         """Tell whether any side has padding."""
         return any(self.padding)
 
-    def output_size(self, height: int, width: int) -> Pair:
-        """Count the positions of the window along height and width."""
-        top, left, bottom, right = self.padding
-        sizes = (height + top + bottom, width + left + right)
-        spans = ((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
-        rows, columns = (
-            (size - span) // stride + 1
-            for size, span, stride in zip(sizes, spans, self.strides, strict=True)
-        )
-        return rows, columns
+    @property
+    def spans(self) -> Extents:
+        """Extent of the dilated window along each axis."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
-    def reaching(self, rows: int, columns: int, height: int, width: int) -> Window:
-        """Extend the padding below and to the right to where the last of the windows end.
+    def output_size(self, extents: Extents) -> Extents:
+        """Count the positions of the window along each axis of data of these extents."""
+        sizes = zip(extents, self.before, self.after, self.spans, self.strides, strict=True)
+        return tuple(
+            (size + low + high - span) // step + 1 for size, low, high, span, step in sizes
+        )
+
+    def reaching(self, positions: Extents, extents: Extents) -> Window:
+        """Extend the padding after each axis to where the last of so many positions ends.
 
         Parameters
         ----------
-        rows, columns : int
-            Positions of the window.
-        height, width : int
+        positions : tuple of int
+            Of the window, along each axis.
+        extents : tuple of int
             Of the data.
         """
-        top, left, bottom, right = self.padding
         ends = [
-            (count - 1) * stride + (kernel - 1) * dilation + 1
-            for count, stride, kernel, dilation in zip(
-                (rows, columns), self.strides, self.kernel, self.dilation, strict=True
-            )
+            (count - 1) * step + span
+            for count, step, span in zip(positions, self.strides, self.spans, strict=True)
         ]
-        reach = (top, left, max(bottom, ends[0] - height - top), max(right, ends[1] - width - left))
-        return dataclasses.replace(self, padding=reach)
+        reach = [
+            max(high, end - size - low)
+            for high, end, size, low in zip(self.after, ends, extents, self.before, strict=True)
+        ]
+        return dataclasses.replace(self, padding=(*self.before, *reach))
+
+    def place(self, position: Sequence[Any], step: Sequence[Any]) -> list[Any]:
+        """Say where in the padded data a position of the window reads at a step inside it."""
+        axes = zip(position, self.strides, step, self.dilation, strict=True)
+        return [p * stride + k * dilation for p, stride, k, dilation in axes]

@@ -1,41 +1,20 @@
-"""Proof that tensors hold only -1 and +1, and that a convolution or dense layer is binary."""
+"""Proof that a convolution or dense layer can run on bits, or the reason why not."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from tvm import relax
 
-from .dataflow import Constant, arguments, constant_of, op_name, shape_of
-from .sign import Lookup, sign_operand
+from .dataflow import constant_of, op_name, shape_of
+from .levels import MAX_BITS, SIGNS, Levels, activation_levels, weight_levels
+from .sign import Lookup
 
-# A result holds only values of its operands.
-_COPYING = ("reshape", "permute_dims", "concat", "strided_slice", "nn.max_pool2d")
-
-
-def holds_signs(expr: relax.Expr, lookup: Lookup) -> bool:
-    """Prove that every value of a tensor is -1 or +1.
-
-    Parameters
-    ----------
-    expr : relax.Expr
-        A variable or a constant.
-    lookup : callable
-        Gives the call that a variable holds.
-    """
-    if isinstance(expr, Constant):
-        return bool(np.all(np.abs(expr.value.numpy()) == 1))
-    call = lookup(expr)
-    if sign_operand(call, lookup) is not None:
-        return True
-    if op_name(call) == "nn.pad":
-        return abs(float(call.attrs.pad_value)) == 1 and holds_signs(call.args[0], lookup)
-    tensors = (
-        [arg for arg in arguments(call) if isinstance(arg, relax.Var)] if call is not None else []
-    )
-    return op_name(call) in _COPYING and all(holds_signs(arg, lookup) for arg in tensors)
+CONVOLUTIONS = {"nn.conv1d": "conv1d", "nn.conv2d": "conv2d", "nn.conv3d": "conv3d"}
+"""Convolution operators and the names of the layers."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +24,9 @@ class LayerShape:
     Attributes
     ----------
     op : str
-        ``conv2d`` or ``dense``.
+        ``conv1d``, ``conv2d``, ``conv3d`` or ``dense``.
     weight_shape : tuple of int
-        OHWI of a convolution; (inputs, units) of a dense layer.
+        Outputs first, channels last, of a convolution; (inputs, units) of a dense layer.
     fan_in : int
         Products summed for one output value.
     macs : int
@@ -63,45 +42,72 @@ class LayerShape:
 
 
 def layer_shape(call: relax.Call, output: relax.Var) -> LayerShape | None:
-    """Describe a convolution (NHWC, OHWI) or a product with constant weights; None for others."""
+    """Describe a convolution or a product with constant weights; None for others.
+
+    Expects channels-last data and weights.
+    """
     name = op_name(call)
-    if name not in ("nn.conv2d", "matmul") or constant_of(call.args[1]) is None:
+    if (name not in CONVOLUTIONS and name != "matmul") or constant_of(call.args[1]) is None:
         return None
     weight, shape = shape_of(call.args[1]), shape_of(output)
-    fan_in = int(np.prod(weight[1:])) if name == "nn.conv2d" else weight[0]
-    op = "conv2d" if name == "nn.conv2d" else "dense"
+    fan_in = int(np.prod(weight[1:])) if name in CONVOLUTIONS else weight[0]
+    op = CONVOLUTIONS.get(name, "dense")
     macs = int(np.prod(shape)) * fan_in
     return LayerShape(op, shape_of(call.args[0]), shape, weight, fan_in, macs)
 
 
-def _has_zero_padding(call: relax.Call) -> bool:
-    return op_name(call) == "nn.conv2d" and any(int(p) for p in call.attrs.padding)
+def padding_before(call: relax.Call, lookup: Lookup) -> Any:
+    """Return the padding that a convolution can absorb: one of space alone, right before it."""
+    if op_name(call) not in CONVOLUTIONS:
+        return None
+    pad = lookup(call.args[0])
+    if op_name(pad) != "nn.pad" or any(int(width) for width in call.attrs.padding):
+        return None
+    widths = [int(width) for width in pad.attrs.pad_width]
+    return None if any(widths[:2]) or any(widths[-2:]) else pad
 
 
-def _groups(call: relax.Call) -> int:
-    return int(call.attrs.groups) if op_name(call) == "nn.conv2d" else 1
+def data_levels(call: relax.Call, lookup: Lookup) -> Levels | None:
+    """Prove the levels of a layer's data, before the padding that the layer absorbs."""
+    pad = padding_before(call, lookup)
+    return activation_levels(call.args[0] if pad is None else pad.args[0], lookup)
 
 
 def reason_not_binary(call: relax.Call, lookup: Lookup) -> str:
     """Say in words why a layer cannot run on bits; '' if it can."""
+    weight = constant_of(call.args[1])
+    if weight is None:
+        return "its weights are not constants"
     checks: list[tuple[Callable[[], bool], str]] = [
-        (lambda: constant_of(call.args[1]) is None, "its weights are not constants"),
         (
-            lambda: not holds_signs(call.args[1], lookup),
-            "its weights are not all -1 or +1 (no binary quantizer before them)",
+            lambda: weight_levels(weight) is None,
+            f"its weights are not of 1 to {MAX_BITS} bits (no quantizer before them)",
         ),
         (
-            lambda: not holds_signs(call.args[0], lookup),
-            "its input is not proven to be -1 or +1 (no sign activation before it)",
+            lambda: data_levels(call, lookup) is None,
+            f"its input is not proven to be of 1 to {MAX_BITS} bits (no quantizer before it)",
         ),
-        (
-            lambda: _has_zero_padding(call),
-            "it pads binary data with 0, which is neither -1 nor +1",
-        ),
-        (lambda: _groups(call) != 1, f"it has {_groups(call)} groups; the kernel takes 1"),
         (
             lambda: op_name(call) == "matmul" and len(shape_of(call.args[0])) != 2,
             f"its input has {len(shape_of(call.args[0]))} dimensions; the kernel takes 2",
         ),
     ]
     return next((reason for fails, reason in checks if fails()), "")
+
+
+def padding_value(call: relax.Call, lookup: Lookup) -> float | None:
+    """Return what the padding of a convolution holds; None if there is no padding."""
+    pad = padding_before(call, lookup)
+    if pad is not None:
+        return float(pad.attrs.pad_value)
+    has_own = op_name(call) in CONVOLUTIONS and any(int(width) for width in call.attrs.padding)
+    return 0.0 if has_own else None
+
+
+def is_one_bit(call: relax.Call, lookup: Lookup) -> bool:
+    """Tell whether all products of a layer are -1 or +1, those of its padding included."""
+    weight = constant_of(call.args[1])
+    if weight is None or reason_not_binary(call, lookup):
+        return False
+    one_bit = weight_levels(weight) == SIGNS and data_levels(call, lookup) == SIGNS
+    return one_bit and padding_value(call, lookup) in (None, -1.0, 1.0)

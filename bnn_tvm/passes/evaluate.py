@@ -36,6 +36,8 @@ _ELEMENTWISE: dict[str, Callable[..., np.ndarray]] = {
     "sign": np.sign,
     "floor": np.floor,
     "ceil": np.ceil,
+    "trunc": np.trunc,
+    "round": np.rint,
     "exp": np.exp,
     "log": np.log,
     "sqrt": np.sqrt,

@@ -15,7 +15,7 @@ import numpy as np
 from tvm import relax
 from tvm.ir import IRModule
 
-from .binary import layer_shape, reason_not_binary
+from .binary import CONVOLUTIONS, is_one_bit, layer_shape
 from .dataflow import Emitter, constant_of, is_tensor, op_name, rewrite_calls, shape_of
 from .evaluate import evaluate
 from .sign import emit_sign, sign_operand
@@ -183,7 +183,7 @@ def _negated_outputs(call: relax.Call, flipped: np.ndarray) -> relax.Call:
     """Negate the weights of some output channels of a layer, and so those outputs, exactly."""
     weight = constant_of(call.args[1])
     signs = np.where(flipped, -1, 1).astype(weight.dtype)
-    spread = signs if op_name(call) == "matmul" else signs.reshape(-1, 1, 1, 1)
+    spread = signs.reshape(-1, *[1] * (weight.ndim - 1)) if op_name(call) in CONVOLUTIONS else signs
     return relax.Call(call.op, [call.args[0], relax.const(weight * spread)], call.attrs)
 
 
@@ -206,7 +206,7 @@ def _threshold(emitter: Emitter, chain: Chain) -> Threshold | None:
     channels = shape_of(chain.source)[-1]
     layer = emitter.value(chain.source)
     shape = layer_shape(layer, chain.source) if layer is not None else None
-    if shape is not None and not reason_not_binary(layer, emitter.value):
+    if shape is not None and is_one_bit(layer, emitter.value):
         return threshold_of_counts(chain, shape.fan_in, channels)
     return threshold_of_floats(chain, channels)
 

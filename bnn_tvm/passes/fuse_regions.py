@@ -1,7 +1,8 @@
 """Pass: outline each region as a private function that still computes in float.
 
-Such a function carries ``Composite``, the kind of its region, and ``bnn.layer``, the name of its
-anchor. Its body is the float graph; only `lower_regions` replaces it by a kernel.
+Such a function carries ``Composite``, the kind of its region, ``bnn.layer``, the name of its
+anchor, and the levels of its data if it will read them as bits. Its body is the float graph; only
+`lower_regions` replaces it by a kernel.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from tvm import relax
 from tvm.ir import IRModule
 
 from .dataflow import Emitter, build_function, main_result, rebuild_main
+from .levels import Levels
 from .regions import OTHER, Region, divide_into_regions
 
 COMPOSITE = "Composite"
 LAYER = "bnn.layer"
+DATA_BITS = "bnn.data_bits"
+DATA_SIGNED = "bnn.data_signed"
 PREFIX = "bnn."
 
 
@@ -76,5 +80,14 @@ def _region_function(
 
     build_function(builder, "region", params, body)
     function = builder.finalize()["region"].without_attr("global_symbol")
-    attrs = {COMPOSITE: PREFIX + region.kind, LAYER: region.anchor.name}
+    attrs: dict[str, str | int] = {COMPOSITE: PREFIX + region.kind, LAYER: region.anchor.name}
+    if region.levels is not None:
+        attrs |= {DATA_BITS: region.levels.bits, DATA_SIGNED: int(region.levels.signed)}
     return function.with_attrs(attrs)
+
+
+def read_levels(function: relax.Function) -> Levels | None:
+    """Read the levels of a region's data; None if the region does not read it as bits."""
+    if DATA_BITS not in function.attrs:
+        return None
+    return Levels(int(function.attrs[DATA_BITS]), bool(int(function.attrs[DATA_SIGNED])))

@@ -14,7 +14,7 @@ import tvm_ffi
 from tvm import relax, te
 from tvm.ir import GlobalVar, IRModule
 
-from bnn_tvm.kernels.bits import bitunpack, pack_elements, word_count, word_dtype
+from bnn_tvm.kernels.bits import bitunpack, word_count, word_dtype
 from bnn_tvm.kernels.stages import KERNEL
 from bnn_tvm.target import Target
 
@@ -28,9 +28,10 @@ from .dataflow import (
     rebuild_main,
     shape_of,
 )
-from .fuse_regions import COMPOSITE, LAYER, PREFIX
-from .region_kernel import build_region_kernel
-from .regions import BITPACK, BITSERIAL_MAX_POOL2D, BITUNPACK, ON_BITS
+from .fuse_regions import COMPOSITE, LAYER, PREFIX, read_levels
+from .levels import SIGNS, Levels
+from .region_kernel import build_region_kernel, pack_levels
+from .regions import BITPACK, BITSERIAL_MAX_POOL, BITUNPACK
 
 KERNEL_OF_LAYER = "bnn.kernel_of_layer"
 """Attribute of a lowered module: the name of the kernel that computes each region's anchor."""
@@ -38,9 +39,9 @@ KERNEL_OF_LAYER = "bnn.kernel_of_layer"
 
 @dataclass
 class _Forms:
-    """In which forms the variables of ``main`` are read."""
+    """In which forms the variables of ``main`` are read, and of which levels as bits."""
 
-    as_bits: set[relax.Var] = field(default_factory=set)
+    as_bits: dict[relax.Var, Levels] = field(default_factory=dict)
     as_floats: set[relax.Var] = field(default_factory=set)
 
 
@@ -81,11 +82,17 @@ class _Lowerer:
         for binding in main_bindings(self._mod):
             if not isinstance(binding.value, relax.Call):
                 continue
-            on_bits = region_kind(self._mod, binding.value) in ON_BITS
+            levels = self._levels_read(binding.value)
             for position, arg in enumerate(arguments(binding.value)):
-                takes_bits = on_bits and position == 0
-                (forms.as_bits if takes_bits else forms.as_floats).add(arg)
+                if levels is not None and position == 0:
+                    forms.as_bits[arg] = levels
+                else:
+                    forms.as_floats.add(arg)
         return forms
+
+    def _levels_read(self, call: relax.Call) -> Levels | None:
+        """Return the levels of a region's data if it reads them as bits."""
+        return read_levels(self._mod[call.op]) if region_kind(self._mod, call) else None
 
     def write(self, emitter: Emitter) -> None:
         """Emit the new bindings of ``main``."""
@@ -116,12 +123,13 @@ class _Lowerer:
         self, emitter: Emitter, kind: str, call: relax.Call, outputs: list[relax.Var]
     ) -> None:
         floats = [i for i, var in enumerate(outputs) if var in self._forms.as_floats]
-        if kind == BITSERIAL_MAX_POOL2D:
-            self._lower_to(emitter, kind, call, outputs, [], [0])
+        if kind in BITSERIAL_MAX_POOL:
+            self._lower_to(emitter, kind, call, outputs, [], {0: SIGNS})
             for i in floats:
                 emitter.replace(outputs[i], self._unpack(emitter, outputs[i]))
             return
-        bits = [i for i, var in enumerate(outputs) if var in self._forms.as_bits]
+        as_bits = self._forms.as_bits
+        bits = {i: as_bits[var] for i, var in enumerate(outputs) if var in as_bits}
         self._lower_to(emitter, kind, call, outputs, floats, bits)
 
     def _lower_to(
@@ -131,14 +139,17 @@ class _Lowerer:
         call: relax.Call,
         outputs: list[relax.Var],
         floats: list[int],
-        bits: list[int],
+        bits: dict[int, Levels],
     ) -> None:
         """Emit the kernel of a region that writes some outputs as numbers, some as bits."""
         function = self._mod[call.op]
         kernel = build_region_kernel(function, kind, floats, bits, self._target)
-        args = [self._argument(emitter, kind, i, arg) for i, arg in enumerate(call.args)]
+        levels = read_levels(function)
+        args = [emitter.remap(arg) for arg in call.args]
+        if levels is not None:
+            args[0] = self._bits_of(emitter, call.args[0], levels)
         types = [self._float_type(outputs[i]) for i in floats]
-        types += [self._bits_type(outputs[i]) for i in bits]
+        types += [self._bits_type(outputs[i], levels) for i, levels in bits.items()]
         callee = self._share(emitter, kind, kernel.func)
         self.kernel_of_layer[str(function.attrs[LAYER])] = callee.name_hint
         operands = [args[o] if isinstance(o, int) else relax.const(o) for o in kernel.operands]
@@ -148,24 +159,23 @@ class _Lowerer:
         for i, part in zip(bits, parts[len(floats) :], strict=True):
             self._bits[outputs[i]] = part
 
-    def _argument(self, emitter: Emitter, kind: str, position: int, arg: relax.Var) -> relax.Expr:
-        if kind not in ON_BITS or position != 0:
-            return emitter.remap(arg)
-        if arg not in self._bits:
-            self._bits[arg] = self._pack(emitter, arg)
-        return self._bits[arg]
+    def _bits_of(self, emitter: Emitter, var: relax.Var, levels: Levels) -> relax.Expr:
+        """Return the bits of a variable, packed now if its region did not write them."""
+        if var not in self._bits:
+            self._bits[var] = self._pack(emitter, var, levels)
+        return self._bits[var]
 
-    def _pack(self, emitter: Emitter, var: relax.Var) -> relax.Var:
-        """Pack signs that were moved as numbers, by a concatenation for example."""
-        data = te.placeholder(shape_of(var), dtype_of(var), "signs")
-        words = pack_elements(data, shape_of(var), self._target.word_bits)
+    def _pack(self, emitter: Emitter, var: relax.Var, levels: Levels) -> relax.Var:
+        """Pack numbers that were moved as such, by a concatenation for example."""
+        data = te.placeholder(shape_of(var), dtype_of(var), "numbers")
+        words = pack_levels(data, shape_of(var), levels, self._target.word_bits)
         callee = self._share(emitter, BITPACK, te.create_prim_func([data, words]))
-        types = [self._bits_type(var)]
+        types = [self._bits_type(var, levels)]
         return _call_kernel(emitter, callee, [emitter.remap(var)], types, var.name)[0]
 
     def _unpack(self, emitter: Emitter, var: relax.Var) -> relax.Var:
         """Make numbers of signs that were computed as bits only."""
-        packed = self._bits_type(var)
+        packed = self._bits_type(var, SIGNS)
         words = te.placeholder([int(extent) for extent in packed.shape], str(packed.dtype), "words")
         numbers = bitunpack(words, shape_of(var)[-1])
         callee = self._share(emitter, BITUNPACK, te.create_prim_func([words, numbers]))
@@ -183,9 +193,9 @@ class _Lowerer:
             self._kernels[key] = emitter.builder.add_func(added, name)
         return self._kernels[key]
 
-    def _bits_type(self, var: relax.Var) -> relax.TensorType:
+    def _bits_type(self, var: relax.Var, levels: Levels) -> relax.TensorType:
         *outer, channels = shape_of(var)
-        words = word_count(channels, self._target.word_bits)
+        words = word_count(channels, self._target.word_bits) * levels.bits
         return relax.TensorType((*outer, words), word_dtype(self._target.word_bits))
 
     @staticmethod

@@ -13,13 +13,17 @@ from .fold_thresholds import fold_thresholds
 from .fuse_regions import fuse_regions
 from .hoist_sign import hoist_sign
 from .sink_activation import sink_activation
+from .sink_reshape import sink_reshape
+from .squeeze_pad import squeeze_pad
 
 Pass = Callable[[IRModule], IRModule]
 
 FLOAT_PASSES: tuple[Pass, ...] = (
     canonicalize_sign,
     fold_constants,
+    squeeze_pad,
     sink_activation,
+    sink_reshape,
     hoist_sign,
     convert_layout,
     fold_thresholds,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +18,17 @@ from bnn_tvm.kernels.stages import RESULT, VALUE, WEIGHT
 from bnn_tvm.target import Target
 
 from . import regions
+from .binary import CONVOLUTIONS
 from .dataflow import constant_of, dtype_of, is_tensor, op_name, shape_of
+from .fuse_regions import read_levels
+from .layer_weights import (
+    Blocking,
+    PackedWeight,
+    block_float_weight,
+    correct_border,
+    pack_weight,
+)
+from .levels import SIGNS, Levels
 from .sign import sign_operand
 
 Element = Callable[..., Expr]
@@ -43,7 +52,11 @@ class RegionKernel:
 
 
 def build_region_kernel(
-    function: relax.Function, kind: str, floats: list[int], packed: list[int], target: Target
+    function: relax.Function,
+    kind: str,
+    floats: list[int],
+    packed: dict[int, Levels],
+    target: Target,
 ) -> RegionKernel:
     """Build the kernel of a region.
 
@@ -53,8 +66,10 @@ def build_region_kernel(
         The region's float semantics, as `fuse_regions` outlines it.
     kind : str
         The kind of region.
-    floats, packed : list of int
-        Which results of the function are wanted as numbers, and which as packed signs.
+    floats : list of int
+        Which results of the function are wanted as numbers.
+    packed : dict of int to Levels
+        Which are wanted as bit planes, of which levels.
     target : Target
         Gives the vector width that weights are blocked for and the width of words.
     """
@@ -86,16 +101,17 @@ class _KernelBuilder:
         self._kind = kind
         self._word_bits = target.word_bits
         element_bits = self._word_bits if kind in regions.ON_BITS else 32
-        self._lanes = target.vector_bits // element_bits
+        lanes = target.vector_bits // element_bits
         # Bits are packed in groups of 32 channels: then there are that many to compute.
-        self._multiple = 32 if packs else self._lanes
+        self._blocking = Blocking(lanes, 32 if packs else lanes)
+        self._levels = read_levels(function)
         self._bindings = [b for block in function.body.blocks for b in block.bindings]
         self._values = {b.var: b.value for b in self._bindings}
         self._results = self._resolve(function.body.body)
         self._operands = _Operands()
         self._elements: dict[relax.Var, Element] = {}
         self._words: dict[relax.Var, te.Tensor] = {}
-        self._count: te.Tensor | None = None
+        self._signs_of_count: tuple[Element, PackedWeight] | None = None
         self._written: set[relax.Var] = set()
         self._read_params(function)
 
@@ -110,37 +126,36 @@ class _KernelBuilder:
     def _read_params(self, function: relax.Function) -> None:
         for position, param in enumerate(function.params):
             shape, dtype = shape_of(param), dtype_of(param)
-            if self._kind in regions.ON_BITS and position == 0:
-                words = bits.word_count(shape[-1], self._word_bits)
+            if self._levels is not None and position == 0:
+                words = bits.word_count(shape[-1], self._word_bits) * self._levels.bits
                 shape, dtype = (*shape[:-1], words), bits.word_dtype(self._word_bits)
                 self._words[param] = self._operands.parameter(position, shape, dtype)
             else:
                 self._elements[param] = self._operands.parameter(position, shape, dtype)
 
-    def build(self, floats: list[int], packed: list[int]) -> RegionKernel:
+    def build(self, floats: list[int], packed: dict[int, Levels]) -> RegionKernel:
         for binding in self._bindings:
             if isinstance(binding.value, relax.Call):
                 self._define(binding)
         outputs = [self._float_output(self._results[i]) for i in floats]
-        outputs += [self._packed_output(self._results[i]) for i in packed]
+        outputs += [self._packed_output(self._results[i], packed[i]) for i in packed]
         func = te.create_prim_func([*self._operands.tensors, *outputs])
         return RegionKernel(func, tuple(self._operands.sources))
 
     def _define(self, binding: relax.VarBinding) -> None:
-        call, name = binding.value, op_name(binding.value)
-        if name in ("nn.pad", "reshape"):
+        call, name = binding.value, op_name(binding.value).removeprefix("nn.")
+        if name in ("pad", "reshape"):
             return
-        anchors = {
-            regions.BITSERIAL_CONV2D: self._bitserial_conv2d,
-            regions.BITSERIAL_DENSE: self._bitserial_dense,
-            regions.BITSERIAL_MAX_POOL2D: self._bitserial_max_pool2d,
-            regions.CONV2D: self._conv2d,
-            regions.DENSE: self._dense,
-            regions.MAX_POOL2D: self._max_pool2d,
-            regions.AVG_POOL2D: self._avg_pool2d,
-        }
-        if name in ("nn.conv2d", "matmul", "nn.max_pool2d", "nn.avg_pool2d"):
-            anchors[self._kind](binding.var, call)
+        if op_name(call) in CONVOLUTIONS:
+            is_binary = self._kind in regions.BITSERIAL_CONV
+            (self._bitserial_conv if is_binary else self._conv)(binding.var, call)
+        elif name == "matmul":
+            is_binary = self._kind == regions.BITSERIAL_DENSE
+            (self._bitserial_dense if is_binary else self._dense)(binding.var, call)
+        elif name in regions.MAX_POOL:
+            self._max_pool(binding.var, call)
+        elif name in regions.AVG_POOL:
+            self._avg_pool(binding.var, call)
         else:
             self._elements[binding.var] = self._elementwise(binding.var, call)
 
@@ -149,68 +164,100 @@ class _KernelBuilder:
         before = self._lookup(call.args[0])
         return (call.args[0], None) if before is None else (before.args[0], before)
 
-    def _weight(self, weight: np.ndarray) -> te.Tensor:
-        blocked = bits.block_outputs(weight, self._lanes, self._multiple)
-        return self._operands.constant(blocked, WEIGHT)
+    def _pack_weight(self, weight: np.ndarray, groups: int) -> PackedWeight:
+        assert self._levels is not None
+        return pack_weight(weight, self._levels, groups, self._blocking, self._word_bits)
 
-    def _packed_weight(self, signs: np.ndarray) -> te.Tensor:
-        return self._weight(bits.pack_signs(signs, self._word_bits))
-
-    def _bitserial_conv2d(self, var: relax.Var, call: relax.Call) -> None:
+    def _bitserial_conv(self, var: relax.Var, call: relax.Call) -> None:
         source, pad = self._source(call)
-        packed = self._packed_weight(constant_of(call.args[1]))
-        pad_bit = int(pad is not None and float(pad.attrs.pad_value) > 0)
-        channels = shape_of(call.args[1])[-1]
-        data = self._words[source]
-        window = _conv_window(call, pad)
-        self._count = bitserial.bitserial_conv2d(data, packed, window, channels, pad_bit)
-        self._elements[var] = self._dot(call)
+        data, window, pad_value = self._words[source], _conv_window(call, pad), _pad_value(pad)
+        packed = self._pack_weight(constant_of(call.args[1]), int(call.attrs.groups))
+        weight = self._operands.constant(packed.words, WEIGHT)
+        mask = None if packed.mask is None else self._operands.constant(packed.mask)
+        channels = shape_of(source)[-1]
+        words = bits.word_count(channels, self._word_bits)
+        border = bitserial.border_word(channels, self._word_bits, words, int(pad_value == 1))
+        count = self._blocked(
+            bitserial.bitserial_conv(
+                data, weight, window, packed.planes, packed.groups, border, mask
+            )
+        )
+        correction = self._border_correction(call, window, source, pad_value)
+        self._elements[var] = self._dot(count, packed, correction)
+        if packed.planes == bitserial.Planes() and self._levels == SIGNS and correction is None:
+            self._signs_of_count = (count, packed)
+
+    def _border_correction(
+        self, call: relax.Call, window: Window, source: relax.Expr, pad_value: float
+    ) -> Element | None:
+        """Give what to add where the border's bits do not stand for the padding's value."""
+        assert self._levels is not None
+        stands_for = 1.0 if pad_value == 1 else self._levels.lowest
+        if not window.is_padded or pad_value == stands_for:
+            return None
+        extents = shape_of(source)[1:-1]
+        weight = constant_of(call.args[1])
+        correction = correct_border(weight, window, extents, pad_value - stands_for)
+        table = self._operands.constant(correction.table)
+        classes = [self._operands.constant(numbers) for numbers in correction.classes]
+        return lambda *index: table(
+            *(number(at) for number, at in zip(classes, index[1:-1], strict=True)), index[-1]
+        )
 
     def _bitserial_dense(self, var: relax.Var, call: relax.Call) -> None:
         source, _ = self._source(call)
         *inputs, channels = shape_of(source)[1:]
-        rows = constant_of(call.args[1]).T.reshape(-1, *inputs, channels)
-        packed = self._packed_weight(rows)
-        self._count = bitserial.bitserial_dense(self._words[source], packed)
-        self._elements[var] = self._dot(call)
+        packed = self._pack_weight(constant_of(call.args[1]).T.reshape(-1, *inputs, channels), 1)
+        weight = self._operands.constant(packed.words, WEIGHT)
+        count = self._blocked(bitserial.bitserial_dense(self._words[source], weight, packed.planes))
+        self._elements[var] = self._dot(count, packed, None)
+        if packed.planes == bitserial.Planes() and self._levels == SIGNS:
+            self._signs_of_count = (count, packed)
 
-    def _dot(self, call: relax.Call) -> Element:
-        """Turn counted disagreements m into the dot product K - 2 m, as float32."""
-        fan_in = _fan_in(call)
-        count = self._blocked(self._count)
-        return lambda *index: (fan_in - 2 * count(*index)).astype("float32")
+    def _dot(self, count: Element, packed: PackedWeight, correction: Element | None) -> Element:
+        """Turn weighted disagreements into the dot product, as float32."""
+        base = self._constant_element(packed.base)
+        divisor = tirx.const(packed.divisor, "float32")
+
+        def dot(*index: Expr) -> Expr:
+            product = (base(*index) - packed.slope * count(*index)).astype("float32")
+            product = product / divisor if packed.divisor > 1 else product
+            return product if correction is None else product + correction(*index)
+
+        return dot
 
     def _blocked(self, accumulated: te.Tensor) -> Element:
         """View (..., blocks, lanes) as (..., channels)."""
-        lanes = self._lanes
+        lanes = self._blocking.lanes
         return lambda *index: accumulated(*index[:-1], index[-1] // lanes, index[-1] % lanes)
 
-    def _bitserial_max_pool2d(self, var: relax.Var, call: relax.Call) -> None:
-        data, (_, rows, columns, _) = self._words[call.args[0]], shape_of(var)
-        window = _pool_window(call)
-        self._words[var] = bitserial.bitserial_max_pool2d(data, window, rows, columns)
-
-    def _conv2d(self, var: relax.Var, call: relax.Call) -> None:
+    def _conv(self, var: relax.Var, call: relax.Call) -> None:
         source, pad = self._source(call)
-        blocked = self._weight(constant_of(call.args[1]))
-        value = 0.0 if pad is None else float(pad.attrs.pad_value)
-        window = _conv_window(call, pad)
+        groups = int(call.attrs.groups)
+        blocked, plan = block_float_weight(constant_of(call.args[1]), groups, self._blocking)
+        weight = self._operands.constant(blocked, WEIGHT)
+        data, window = self._elements[source], _conv_window(call, pad)
         self._elements[var] = self._blocked(
-            floating.conv2d(self._elements[source], blocked, window, value)
+            floating.conv(data, weight, window, _pad_value(pad), plan)
         )
 
     def _dense(self, var: relax.Var, call: relax.Call) -> None:
-        blocked = self._weight(constant_of(call.args[1]).T)
-        self._elements[var] = self._blocked(floating.dense(self._elements[call.args[0]], blocked))
+        blocked = self._blocking.block(constant_of(call.args[1]).T)
+        weight = self._operands.constant(blocked, WEIGHT)
+        self._elements[var] = self._blocked(floating.dense(self._elements[call.args[0]], weight))
 
-    def _max_pool2d(self, var: relax.Var, call: relax.Call) -> None:
-        data, (_, rows, columns, _) = self._elements[call.args[0]], shape_of(var)
-        self._elements[var] = floating.max_pool2d(data, _pool_window(call), rows, columns)
+    def _max_pool(self, var: relax.Var, call: relax.Call) -> None:
+        source, positions, window = call.args[0], shape_of(var)[1:-1], _pool_window(call)
+        if source in self._words:
+            pooled = bitserial.bitserial_max_pool(self._words[source], window, positions)
+            self._words[var] = pooled
+        else:
+            self._elements[var] = floating.max_pool(self._elements[source], window, positions)
 
-    def _avg_pool2d(self, var: relax.Var, call: relax.Call) -> None:
-        data, (_, rows, columns, _) = self._elements[call.args[0]], shape_of(var)
+    def _avg_pool(self, var: relax.Var, call: relax.Call) -> None:
+        data, positions = self._elements[call.args[0]], shape_of(var)[1:-1]
         counts_padding = bool(call.attrs.count_include_pad)
-        sums, divisor = floating.avg_pool2d(data, _pool_window(call), rows, columns, counts_padding)
+        sums, divisor = floating.avg_pool(data, _pool_window(call), positions, counts_padding)
         self._elements[var] = lambda *index: sums(*index) / divisor(*index)
 
     def _elementwise(self, var: relax.Var, call: relax.Call) -> Element:
@@ -247,9 +294,11 @@ class _KernelBuilder:
         self._written.add(var)
         return result
 
-    def _packed_output(self, var: relax.Var) -> te.Tensor:
+    def _packed_output(self, var: relax.Var, levels: Levels) -> te.Tensor:
         if var in self._words:
             return self._words[var]
+        if levels != SIGNS:
+            return pack_levels(self._elements[var], shape_of(var), levels, self._word_bits)
         *outer, channels = shape_of(var)
         groups = bits.word_count(channels, self._word_bits) * self._word_bits
         threshold = None if self._written else self._integer_threshold(var, groups)
@@ -266,17 +315,47 @@ class _KernelBuilder:
         ``K - 2 m >= t`` is ``floor((K - ceil(t)) / 2) - m >= 0`` in integers.
         """
         margin = self._lookup(sign_operand(self._values[var], self._lookup))
-        if self._count is None or op_name(margin) != "subtract":
+        if self._signs_of_count is None or op_name(margin) != "subtract":
             return None
         layer, limits = self._lookup(margin.args[0]), constant_of(margin.args[1])
-        is_layer = op_name(layer) in ("nn.conv2d", "matmul")
+        is_layer = op_name(layer) in CONVOLUTIONS or op_name(layer) == "matmul"
         if not is_layer or limits is None or limits.size not in (1, *limits.shape[-1:]):
             return None
+        count, packed = self._signs_of_count
         channels = np.broadcast_to(limits.reshape(-1), shape_of(var)[-1:])
-        count = self._blocked(self._count)
-        table = _count_limits(channels, _fan_in(layer), groups)
-        limit = self._operands.constant(table)
+        limit = self._operands.constant(_count_limits(channels, int(packed.base[0]), groups))
         return lambda *index: limit(index[-1]) - count(*index)
+
+
+def pack_levels(
+    element: Element, shape: tuple[int, ...], levels: Levels, word_bits: int
+) -> te.Tensor:
+    """Pack quantized numbers into bit planes, or signs into the one plane that they are.
+
+    Parameters
+    ----------
+    element : callable
+        Gives the number at an index.
+    shape : tuple of int
+        (..., channels).
+    levels : Levels
+    word_bits : int
+
+    Returns
+    -------
+    te.Tensor
+        (..., planes * words).
+    """
+    if levels == SIGNS:
+        return bits.pack_elements(element, shape, word_bits)
+    scale = levels.top / 2 if levels.signed else float(levels.top)
+    offset = -scale * levels.lowest + 0.5
+
+    def index(*at: Expr) -> Expr:
+        scaled = element(*at) * tirx.const(scale, "float32") + tirx.const(offset, "float32")
+        return scaled.astype("int32")
+
+    return bits.pack_digits(index, shape, levels.bits, word_bits)
 
 
 def _count_limits(limits: np.ndarray, fan_in: int, groups: int) -> np.ndarray:
@@ -297,27 +376,24 @@ def _broadcasting(tensor: te.Tensor, shape: tuple[int, ...]) -> Element:
     return element
 
 
-def _fan_in(call: relax.Call) -> int:
-    weight = shape_of(call.args[1])
-    return math.prod(weight[1:]) if op_name(call) == "nn.conv2d" else weight[0]
+def _pad_value(pad: relax.Call | None) -> float:
+    return 0.0 if pad is None else float(pad.attrs.pad_value)
 
 
 def _conv_window(call: relax.Call, pad: relax.Call | None) -> Window:
-    _, height, width, _ = shape_of(call.args[1])
-    top, left, bottom, right = (int(extent) for extent in call.attrs.padding)
+    padding = _integers(call.attrs.padding)
     if pad is not None:
-        _, _, top, bottom, left, right, _, _ = (int(extent) for extent in pad.attrs.pad_width)
-    padding = (top, left, bottom, right)
-    return Window((height, width), _pair(call.attrs.strides), _pair(call.attrs.dilation), padding)
+        widths = _integers(pad.attrs.pad_width)[2:-2]
+        padding = (*widths[0::2], *widths[1::2])
+    kernel = shape_of(call.args[1])[1:-1]
+    return Window(kernel, _integers(call.attrs.strides), _integers(call.attrs.dilation), padding)
 
 
 def _pool_window(call: relax.Call) -> Window:
     attrs = call.attrs
-    top, left, bottom, right = (int(extent) for extent in attrs.padding)
-    padding = (top, left, bottom, right)
-    return Window(_pair(attrs.pool_size), _pair(attrs.strides), _pair(attrs.dilation), padding)
+    sizes = (attrs.pool_size, attrs.strides, attrs.dilation, attrs.padding)
+    return Window(*(_integers(values) for values in sizes))
 
 
-def _pair(values: tuple[Expr, Expr]) -> tuple[int, int]:
-    first, second = (int(value) for value in values)
-    return first, second
+def _integers(values: Iterable[Expr]) -> tuple[int, ...]:
+    return tuple(int(value) for value in values)

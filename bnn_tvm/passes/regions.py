@@ -12,18 +12,19 @@ from dataclasses import dataclass, field
 from tvm import relax
 from tvm.ir import IRModule
 
-from .binary import holds_signs, layer_shape, reason_not_binary
+from .binary import CONVOLUTIONS, layer_shape, padding_before, reason_not_binary
 from .dataflow import arguments, main_bindings, op_name, shape_of
 from .evaluate import is_elementwise
+from .levels import SIGNS, Levels, activation_levels
 
 # Kinds of region; the names follow TOPI.
-BITSERIAL_CONV2D = "bitserial_conv2d"
-BITSERIAL_DENSE = "bitserial_dense"
-BITSERIAL_MAX_POOL2D = "bitserial_max_pool2d"
-CONV2D = "conv2d"
+CONV = tuple(CONVOLUTIONS.values())
+BITSERIAL_CONV = tuple(f"bitserial_{layer}" for layer in CONV)
 DENSE = "dense"
-MAX_POOL2D = "max_pool2d"
-AVG_POOL2D = "avg_pool2d"
+BITSERIAL_DENSE = "bitserial_dense"
+MAX_POOL = ("max_pool1d", "max_pool2d", "max_pool3d")
+BITSERIAL_MAX_POOL = tuple(f"bitserial_{pool}" for pool in MAX_POOL)
+AVG_POOL = ("avg_pool1d", "avg_pool2d", "avg_pool3d")
 ELEMENTWISE = "elementwise"
 # Between regions that keep bits and others that move them as numbers.
 BITPACK = "bitpack"
@@ -32,7 +33,9 @@ BITUNPACK = "bitunpack"
 OTHER = "other"
 
 # Read their first operand as packed bits.
-ON_BITS = (BITSERIAL_CONV2D, BITSERIAL_DENSE, BITSERIAL_MAX_POOL2D)
+ON_BITS = (*BITSERIAL_CONV, BITSERIAL_DENSE, *BITSERIAL_MAX_POOL)
+
+CHANNELS_LAST = ("NWC", "NHWC", "NDHWC")
 
 # Computed by expressions so long that TVM's simplifier chokes on one inside another.
 _LONG = ("tanh", "sigmoid")
@@ -50,11 +53,14 @@ class Region:
         What the anchor computes; of an elementwise region, its first result.
     bindings : list of relax.VarBinding
         In order of execution.
+    levels : Levels or None
+        Of the data, if the region reads it as bits.
     """
 
     kind: str
     anchor: relax.Var
     bindings: list[relax.VarBinding] = field(default_factory=list)
+    levels: Levels | None = None
 
     @property
     def data(self) -> relax.Expr:
@@ -96,7 +102,7 @@ class _Divider:
 
     @staticmethod
     def _absorbs(region: Region, binding: relax.VarBinding) -> bool:
-        if region.kind in (OTHER, BITSERIAL_MAX_POOL2D) or not is_elementwise(binding.value):
+        if region.kind in (OTHER, *BITSERIAL_MAX_POOL) or not is_elementwise(binding.value):
             return False
         if op_name(binding.value) in _LONG and _holds_long(region):
             return False
@@ -108,17 +114,18 @@ class _Divider:
     def _new_region(self, binding: relax.VarBinding) -> Region:
         kind = self._kind(binding)
         absorbed = self._producer_to_absorb(kind, binding.value)
-        return Region(kind, binding.var, [*absorbed, binding])
+        region = Region(kind, binding.var, [*absorbed, binding])
+        if kind in ON_BITS:
+            region.levels = activation_levels(region.data, self.lookup)
+        return region
 
     def _kind(self, binding: relax.VarBinding) -> str:
-        call, name = binding.value, op_name(binding.value)
+        call, name = binding.value, op_name(binding.value).removeprefix("nn.")
         if layer_shape(call, binding.var):
             return self._layer_kind(call)
-        if name == "nn.max_pool2d" and call.attrs.layout == "NHWC":
-            on_bits = holds_signs(call.args[0], self.lookup)
-            return BITSERIAL_MAX_POOL2D if on_bits else MAX_POOL2D
-        if name == "nn.avg_pool2d" and call.attrs.layout == "NHWC":
-            return AVG_POOL2D
+        if name in (*MAX_POOL, *AVG_POOL) and call.attrs.layout in CHANNELS_LAST:
+            on_bits = activation_levels(call.args[0], self.lookup) == SIGNS
+            return f"bitserial_{name}" if on_bits and name in MAX_POOL else name
         return ELEMENTWISE if is_elementwise(call) else OTHER
 
     def _layer_kind(self, call: relax.Call) -> str:
@@ -126,8 +133,10 @@ class _Divider:
         if op_name(call) == "matmul":
             fits = len(shape_of(call.args[0])) == 2
             return (BITSERIAL_DENSE if is_binary else DENSE) if fits else OTHER
-        fits = call.attrs.data_layout == "NHWC" and int(call.attrs.groups) == 1
-        return (BITSERIAL_CONV2D if is_binary else CONV2D) if fits else OTHER
+        if call.attrs.data_layout not in CHANNELS_LAST:
+            return OTHER
+        layer = CONVOLUTIONS[op_name(call)]
+        return f"bitserial_{layer}" if is_binary else layer
 
     def _producer_to_absorb(self, kind: str, call: relax.Call) -> list[relax.VarBinding]:
         """Take the padding before a convolution, or the flattening before a dense layer.
@@ -138,11 +147,9 @@ class _Divider:
         producer = self._values.get(call.args[0]) if call.args else None
         if producer is None:
             return []
-        name = op_name(producer.value)
-        if kind in (BITSERIAL_CONV2D, CONV2D) and name == "nn.pad":
-            has_own_padding = any(int(width) for width in call.attrs.padding)
-            return [] if has_own_padding or not _pads_space_only(producer.value) else [producer]
-        if kind == BITSERIAL_DENSE and name == "reshape" and _flattens(producer):
+        if kind in (*BITSERIAL_CONV, *CONV):
+            return [] if padding_before(call, self.lookup) is None else [producer]
+        if kind == BITSERIAL_DENSE and op_name(producer.value) == "reshape" and _flattens(producer):
             return [producer]
         return []
 
@@ -155,14 +162,9 @@ def _reads(call: relax.Call, data: relax.Expr) -> bool:
     return any(arg.same_as(data) for arg in arguments(call))
 
 
-def _pads_space_only(pad: relax.Call) -> bool:
-    widths = [int(width) for width in pad.attrs.pad_width]
-    return not any(widths[:2]) and not any(widths[6:])
-
-
 def _flattens(binding: relax.VarBinding) -> bool:
     before, after = shape_of(binding.value.args[0]), shape_of(binding.var)
-    return len(before) == 4 and len(after) == 2 and before[0] == after[0]
+    return len(before) > 2 and len(after) == 2 and before[0] == after[0]
 
 
 def divide_into_regions(mod: IRModule) -> list[Region]:
