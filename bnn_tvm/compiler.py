@@ -46,8 +46,7 @@ def compile(
     target : str
         A target's id, ``host`` for this machine, or the path of a ``.toml`` file.
     input_shape : tuple of int or mapping of str to tuple of int, optional
-        Shape of the input, batch included, or of each input by name. Needed unless the model
-        names it.
+        Shape of the input, batch included, or of each input by name.
     params : path, optional
         The ``.params`` file, if it is not the one beside the symbol file.
     progress : callable, optional
@@ -152,7 +151,7 @@ def _input_shapes(
     names = graph.data_inputs
     if input_shape is None or len(names) != 1:
         example = ",".join(
-            f"{name}:1,3,224,224" if len(names) > 1 else "1,3,224,224" for name in names
+            f"{name}=1,3,224,224" if len(names) > 1 else "1,3,224,224" for name in names
         )
         raise InputError(
             f"the shapes of the inputs {', '.join(names)} are not known; "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
@@ -22,6 +24,9 @@ from .steps import (
 )
 from .tiles import ENOUGH_SUMS, Tile, choose_tile
 from .x86_intrinsics import PACK as PACK_INTRINSICS
+
+# Steps of a pooling window that are worth their code.
+_MOST_UNROLLED_STEPS = 16
 
 
 def _is_vector_x86(target: Target) -> bool:
@@ -206,7 +211,9 @@ def _pool_at(sch: Schedule, pool: SBlockRV, here: LoopRV, target: Target) -> Non
     vectors, lane = sch.split(channel, [None, width])
     sch.reorder(vectors, *steps, lane)
     sch.vectorize(lane)
-    unroll_all(sch, [vectors, *steps])
+    unroll_all(sch, [vectors])
+    if math.prod(extent(sch, step) for step in steps) <= _MOST_UNROLLED_STEPS:
+        unroll_all(sch, steps)
     init = sch.decompose_reduction(pool, steps[0])
     sch.vectorize(sch.get_loops(init)[-1])
     sch.set_scope(pool, 0, REGISTERS)

@@ -115,8 +115,18 @@ class Archive:
             with self._zip.open(entry) as stream:
                 # The header may lie about the size: never unpack more than was allowed.
                 return stream.read(limit)
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as exc:
+        except _UNPACKING_ERRORS as exc:
             raise PackageError(f"member {entry.filename!r} does not unpack ({exc})") from exc
+
+
+# Of a damaged member, or one packed in a way that zipfile does not know (encrypted, patched).
+_UNPACKING_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    ValueError,
+    RuntimeError,
+)
 
 
 def _check_digest(data: bytes) -> None:

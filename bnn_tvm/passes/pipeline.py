@@ -12,6 +12,7 @@ from .fold_constants import fold_constants
 from .fold_thresholds import fold_thresholds
 from .fuse_regions import fuse_regions
 from .hoist_sign import hoist_sign
+from .pool_mean import pool_mean
 from .sink_activation import sink_activation
 from .sink_reshape import sink_reshape
 from .squeeze_pad import squeeze_pad
@@ -22,6 +23,7 @@ FLOAT_PASSES: tuple[Pass, ...] = (
     canonicalize_sign,
     fold_constants,
     squeeze_pad,
+    pool_mean,
     sink_activation,
     sink_reshape,
     hoist_sign,
