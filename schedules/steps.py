@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
+from tvm.tirx import IntImm
 
 # Where a kernel keeps what it hands from one stage to the next: a stack slot, then registers.
 REGISTERS = "global"
@@ -13,6 +14,12 @@ def find_block(sch: Schedule, name: str) -> SBlockRV | None:
     """Return the block of a stage, None if the kernel has no such stage."""
     names = {sch.get(block).name_hint for block in sch.get_child_blocks(sch.get_sblock("root"))}
     return sch.get_sblock(name) if name in names else None
+
+
+def is_conditional(sch: Schedule, block: SBlockRV) -> bool:
+    """Tell whether a block, alone in its innermost loop, skips what lies past a partial tile."""
+    realize = sch.get(sch.get_loops(block)[-1]).body
+    return not (isinstance(realize.predicate, IntImm) and int(realize.predicate))
 
 
 def extent(sch: Schedule, loop: LoopRV) -> int:

@@ -17,6 +17,7 @@ from .steps import (
     REGISTERS,
     extent,
     find_block,
+    is_conditional,
     largest_divisor,
     spatial_extents,
     unroll_all,
@@ -106,7 +107,13 @@ def _compute_words(
 
 
 def _pack_words(sch: Schedule, pack: SBlockRV) -> None:
-    """Pack with the instruction that moves a comparison's mask, where there is one."""
+    """Pack with the instruction that moves a comparison's mask.
+
+    TVM cannot tensorize a block that runs under a condition, as in rows that the tile does not
+    divide; there the bits stay a loop.
+    """
+    if is_conditional(sch, pack):
+        return
     bit = sch.get_loops(pack)[-1]
     dtype = str(sch.get(pack).reads[-1].source.dtype)
     intrinsic = PACK_INTRINSICS[dtype, extent(sch, bit)]

@@ -133,7 +133,7 @@ POOLS = {
 
 @pytest.mark.parametrize("channels, target", list(zip((5, 32, 41), TARGETS, strict=True)))
 def test_max_pool_of_signs(channels, target):
-    x = random_signs(3, 2, channels, 5, 3)
+    x = random_signs(3, 2, channels, 7, 5)
     x[0] = -1
 
     def body(g, data):

@@ -156,8 +156,7 @@ def test_lowered_as_expected_and_right(name, float_results):
 
 
 def test_all_targets_give_the_same_bits():
-    shape = (2, 5, 6, 8)
-    mod, x = module(two_outputs, shape), random_floats(0, *shape)
+    mod, x = module(two_outputs, SHAPE), random_floats(0, *SHAPE)
     first, *others = [run_lowered(mod, [x], target)[0] for target in TARGETS]
     for other in others:
         np.testing.assert_array_equal(first, other)
