@@ -23,6 +23,7 @@ from .dataflow import (
     Emitter,
     arguments,
     dtype_of,
+    is_tensor,
     main_bindings,
     main_result,
     rebuild_main,
@@ -30,6 +31,7 @@ from .dataflow import (
 )
 from .fuse_regions import COMPOSITE, LAYER, PREFIX, read_levels
 from .levels import SIGNS, Levels
+from .move_bits import can_move_bits, move_bits
 from .region_kernel import build_region_kernel, pack_levels
 from .regions import BITPACK, BITSERIAL_MAX_POOL, BITUNPACK
 
@@ -77,18 +79,31 @@ class _Lowerer:
         self.kernel_of_layer: dict[str, str] = {}
 
     def _find_forms(self) -> _Forms:
-        """Note for every variable whether regions on bits, or others, read it."""
+        """Note for every variable whether regions on bits, or others, read it.
+
+        Goes from the last binding to the first: an operation that moves words asks for what is
+        asked of its result.
+        """
         forms = _Forms(as_floats={v for v in main_result(self._mod) if isinstance(v, relax.Var)})
-        for binding in main_bindings(self._mod):
-            if not isinstance(binding.value, relax.Call):
+        for binding in reversed(main_bindings(self._mod)):
+            call = binding.value
+            if not isinstance(call, relax.Call):
                 continue
-            levels = self._levels_read(binding.value)
-            for position, arg in enumerate(arguments(binding.value)):
+            if self._moves_bits(binding, forms):
+                forms.as_bits |= dict.fromkeys(arguments(call)[: _operand_count(call)], SIGNS)
+                if binding.var not in forms.as_floats:
+                    continue
+            levels = self._levels_read(call)
+            for position, arg in enumerate(arguments(call)):
                 if levels is not None and position == 0:
                     forms.as_bits[arg] = levels
                 else:
                     forms.as_floats.add(arg)
         return forms
+
+    @staticmethod
+    def _moves_bits(binding: relax.VarBinding, forms: _Forms) -> bool:
+        return forms.as_bits.get(binding.var) == SIGNS and can_move_bits(binding.value)
 
     def _levels_read(self, call: relax.Call) -> Levels | None:
         """Return the levels of a region's data if it reads them as bits."""
@@ -113,8 +128,15 @@ class _Lowerer:
                 fields.setdefault(binding.value.tuple_value, []).append(binding.var)
         return fields
 
-    @staticmethod
-    def _keep(emitter: Emitter, binding: relax.VarBinding) -> None:
+    def _keep(self, emitter: Emitter, binding: relax.VarBinding) -> None:
+        if self._moves_bits(binding, self._forms):
+            call = binding.value
+            operands = arguments(call)[: _operand_count(call)]
+            words = [self._bits_of(emitter, operand, SIGNS) for operand in operands]
+            moved = move_bits(call, words, self._target.word_bits)
+            self._bits[binding.var] = emitter.emit(moved, binding.var.name)
+            if binding.var not in self._forms.as_floats:
+                return
         value = emitter.remap(binding.value)
         is_alias = isinstance(value, relax.Var)
         emitter.replace(binding.var, value if is_alias else emitter.emit(value, binding.var.name))
@@ -201,6 +223,11 @@ class _Lowerer:
     @staticmethod
     def _float_type(var: relax.Var) -> relax.TensorType:
         return relax.TensorType(shape_of(var), dtype_of(var))
+
+
+def _operand_count(call: relax.Call) -> int:
+    """Count the tensors among the arguments of an operation that moves data."""
+    return sum(is_tensor(arg) for arg in arguments(call))
 
 
 def _call_kernel(
