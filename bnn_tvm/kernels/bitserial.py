@@ -8,6 +8,7 @@ bits. All layers accumulate the positions at which two planes disagree, weighted
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -148,7 +149,8 @@ def _sum_popcounts(
     """Sum the popcounts of words over places, planes and words.
 
     Bytes are summed in bytes first, as many as surely fit, and those sums in int32: a vector
-    holds four times as many bytes as it holds 32-bit numbers.
+    holds four times as many bytes as it holds 32-bit numbers. Several planes are summed one after
+    the other, so that a count is multiplied once for a plane and not once for a word.
 
     Parameters
     ----------
@@ -165,20 +167,20 @@ def _sum_popcounts(
         planes, word.
     """
     extents = [*inner, planes.data, planes.weight, words]
-    chunks, steps = [*extents[:-1], words], [1] * len(extents)
-    if word_dtype == "uint8":
-        chunks, steps = _split_for_bytes(extents)
-    outer = [te.reduce_axis((0, extent), f"k{i}") for i, extent in enumerate(chunks)]
-    weigh = _plane_weight(planes, outer[-3], outer[-2])
-    if word_dtype != "uint8":
+    if word_dtype != "uint8" and planes == Planes():
+        axes = [te.reduce_axis((0, extent), f"k{i}") for i, extent in enumerate(extents)]
         return te.compute(
             shape,
-            lambda *index: te.sum(weigh(tirx.popcount(disagree(index, outer))), axis=outer),
+            lambda *index: te.sum(tirx.popcount(disagree(index, axes)).astype("int32"), axis=axes),
             name=ACCUMULATE,
         )
-    partials = _sum_in_bytes(shape, chunks, steps, disagree)
+    sum_dtype = "uint8" if word_dtype == "uint8" else "int32"
+    chunks, steps = _split_sum(extents, _BYTES_IN_A_BYTE if sum_dtype == "uint8" else None)
+    partials = _partial_sums(shape, chunks, steps, disagree, sum_dtype)
+    axes = [te.reduce_axis((0, extent), f"k{i}") for i, extent in enumerate(chunks)]
+    weigh = _plane_weight(planes, axes[-3], axes[-2])
     return te.compute(
-        shape, lambda *index: te.sum(weigh(partials(*index, *outer)), axis=outer), name=ACCUMULATE
+        shape, lambda *index: te.sum(weigh(partials(*index, *axes)), axis=axes), name=ACCUMULATE
     )
 
 
@@ -189,31 +191,34 @@ def _plane_weight(planes: Planes, p: Expr, q: Expr) -> Callable[[Expr], Expr]:
     return lambda count: tirx.shift_left(count.astype("int32"), p + q)
 
 
-def _sum_in_bytes(shape: Extents, chunks: list[int], steps: list[int], disagree: Pair) -> te.Tensor:
+def _partial_sums(
+    shape: Extents, chunks: list[int], steps: list[int], disagree: Pair, dtype: str
+) -> te.Tensor:
+    """Sum each chunk of the reduction, all of the same planes."""
     axes = [te.reduce_axis((0, extent), f"s{i}") for i, extent in enumerate(steps)]
 
     def partial(*index: Expr) -> Expr:
         place, chunk = index[: len(shape)], index[len(shape) :]
         k = [c * n + step for c, n, step in zip(chunk, steps, axes, strict=True)]
-        return te.sum(tirx.popcount(disagree(place, k)), axis=axes)
+        return te.sum(tirx.popcount(disagree(place, k)).astype(dtype), axis=axes)
 
     return te.compute((*shape, *chunks), partial, name=PARTIAL)
 
 
-def _split_for_bytes(extents: list[int]) -> tuple[list[int], list[int]]:
-    """Split reduction axes so that the inner parts sum without overflow in a byte.
+def _split_sum(extents: list[int], most: int | None) -> tuple[list[int], list[int]]:
+    """Split reduction axes into chunks and the steps of one, each at most so many words.
 
     The planes before the last axis are summed apart, since their counts weigh differently.
     """
-    room = _BYTES_IN_A_BYTE
-    outer, inner = [], []
+    room = math.prod(extents) if most is None else most
+    chunks, steps = [], []
     for place, extent in enumerate(reversed(extents)):
         is_plane = place in (1, 2)
         part = 1 if is_plane else _largest_divisor(extent, room)
         room = room // part if part == extent or is_plane else 1
-        outer.append(extent // part)
-        inner.append(part)
-    return outer[::-1], inner[::-1]
+        chunks.append(extent // part)
+        steps.append(part)
+    return chunks[::-1], steps[::-1]
 
 
 def _largest_divisor(number: int, at_most: int) -> int:
