@@ -14,18 +14,22 @@ from tvm.ir import IRModule
 from .build import build_library, schedule_module
 from .errors import InputError, ModelError
 from .importer import Graph, graph_from_text, import_graph, load_graph
+from .importer.learned import count_other_parameters
 from .package import Package
 from .package.manifest import Manifest, TensorInfo
 from .passes.dataflow import MAIN, dtype_of, main_result, shape_of
 from .passes.lower_regions import lower_regions
 from .passes.pipeline import FLOAT_PASSES
 from .report import describe_kernels, describe_layers
-from .target import get_target
+from .report_graph import describe_graph
+from .target import Target, get_target
 
 Shape = tuple[int, ...]
 Progress = Callable[[str, int, int], None]
 
 _SCHEMA_VERSION = 1
+# Of `describe`: reading, importing, lowering and scheduling around the passes.
+_STAGES = len(FLOAT_PASSES) + 4
 _IMAGE_LAYOUTS = {4: "NCHW", 5: "NCDHW", 3: "NCW", 2: "NC"}
 
 
@@ -67,8 +71,42 @@ def compile(
     ToolchainError
         If there is nothing to link the library with.
     """
-    stages = _Stages(progress or (lambda stage, index, total: None))
     compiled_for = get_target(target)
+    stages = _Stages(progress, _STAGES + 1)
+    mod, manifest = _prepare(model, compiled_for, input_shape, params, stages)
+    stages.begin("generating code")
+    return Package(manifest, build_library(mod, compiled_for))
+
+
+def describe(
+    model: str | os.PathLike[str] | Graph | Any,
+    *,
+    target: str = "host",
+    input_shape: Shape | Mapping[str, Shape] | None = None,
+    params: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Tell what compiling a model would give; generates no code and so needs no linker.
+
+    Takes what `compile` takes, and raises the same errors but for the last.
+
+    Returns
+    -------
+    Manifest
+        That of the package which `compile` makes.
+    """
+    stages = _Stages(progress, _STAGES)
+    return _prepare(model, get_target(target), input_shape, params, stages)[1]
+
+
+def _prepare(
+    model: Any,
+    target: Target,
+    input_shape: Shape | Mapping[str, Shape] | None,
+    params: str | os.PathLike[str] | None,
+    stages: _Stages,
+) -> tuple[IRModule, Manifest]:
+    """Run all stages but the last; return the scheduled module and the package's manifest."""
     stages.begin("reading the model")
     name, graph = _read_model(model, params, input_shape)
     shapes = _input_shapes(graph, input_shape)
@@ -76,37 +114,37 @@ def compile(
     imported = import_graph(graph, shapes)
     fused, divided = _run_passes(imported, stages)
     stages.begin(lower_regions.__name__)
-    lowered = lower_regions(fused, compiled_for)
+    lowered = lower_regions(fused, target)
     stages.begin("scheduling kernels")
-    scheduled = schedule_module(lowered, compiled_for)
-    stages.begin("generating code")
-    library = build_library(scheduled.mod, compiled_for)
+    scheduled = schedule_module(lowered, target)
     layers = describe_layers(imported, divided, lowered)
     inputs, outputs = _border(imported)
     manifest = Manifest(
         schema_version=_SCHEMA_VERSION,
         name=name,
         versions={"bnn_tvm": version("bnn_tvm"), "tvm": tvm.__version__},
-        target=compiled_for.info(),
+        target=target.info(),
         inputs=inputs,
         outputs=outputs,
         kernels=describe_kernels(scheduled, layers),
         layers=layers,
+        other_parameters=count_other_parameters(graph),
+        graph=describe_graph(divided, fused, lowered),
     )
-    return Package(manifest, library)
+    return scheduled.mod, manifest
 
 
 class _Stages:
     """Counts the stages of one compilation and reports each as it begins."""
 
-    _TOTAL = len(FLOAT_PASSES) + 5
-
-    def __init__(self, progress: Progress):
+    def __init__(self, progress: Progress | None, total: int):
         self._progress = progress
+        self._total = total
         self._index = 0
 
     def begin(self, name: str) -> None:
-        self._progress(name.replace("_", " "), self._index, self._TOTAL)
+        if self._progress is not None:
+            self._progress(name.replace("_", " "), self._index, self._total)
         self._index += 1
 
 

@@ -9,7 +9,8 @@ from tvm import relax, tirx
 from tvm.ir import IRModule
 
 from .build import ScheduledModule
-from .kernels.stages import KERNEL, PACK, WEIGHT
+from .epilogue import describe_epilogue
+from .kernels.stages import KERNEL, WEIGHT
 from .package.manifest import KernelInfo, LayerInfo, TensorInfo
 from .passes.binary import (
     CONVOLUTIONS,
@@ -21,11 +22,11 @@ from .passes.binary import (
 from .passes.dataflow import constant_of, main_bindings, op_name, shape_of
 from .passes.levels import weight_levels
 from .passes.lower_regions import KERNEL_OF_LAYER
-from .passes.regions import Region, divide_into_regions
+from .passes.regions import divide_into_regions
 from .passes.sign import Lookup
+from .report_graph import packs
 
 _BITS_OF_FLOAT = 32
-_THRESHOLD = ["subtract", "less", "where"]
 
 
 def describe_layers(
@@ -43,7 +44,9 @@ def describe_layers(
     lowered : IRModule
         Tells which kernel computes each layer.
     """
-    model_shapes = {b.var.name: _shapes(b) for b in main_bindings(imported) if _is_layer(b.value)}
+    bindings = main_bindings(imported)
+    lookup = {b.var: b.value for b in bindings}.get
+    model_shapes = {b.var.name: _shapes(b, lookup) for b in bindings if _is_layer(b.value)}
     return _LayerReport(divided, lowered).describe(model_shapes)
 
 
@@ -51,12 +54,20 @@ def _is_layer(call: relax.Expr) -> bool:
     return op_name(call) in (*CONVOLUTIONS, "matmul")
 
 
-def _shapes(binding: relax.VarBinding) -> tuple[tuple[int, ...], ...]:
+def _shapes(binding: relax.VarBinding, lookup: Lookup) -> tuple[tuple[int, ...], ...]:
     data, weight = binding.value.args
     weight_shape = shape_of(weight)
     if op_name(binding.value) == "matmul":
         weight_shape = weight_shape[::-1]
-    return shape_of(data), shape_of(binding.var), weight_shape
+    return shape_of(_before_padding(data, lookup)), shape_of(binding.var), weight_shape
+
+
+def _before_padding(data: relax.Expr, lookup: Lookup) -> relax.Expr:
+    """Look past a padding of space alone; the model's channels are its second axis."""
+    pad = lookup(data)
+    if op_name(pad) != "nn.pad" or any(int(width) for width in pad.attrs.pad_width[:4]):
+        return data
+    return pad.args[0]
 
 
 class _LayerReport:
@@ -100,7 +111,7 @@ class _LayerReport:
             macs=math.prod(output_shape) * math.prod(weight_shape[1:]),
             weight_bytes=_weight_bytes(func) or 4 * math.prod(weight_shape),
             padding=_padding(call, self._values.get),
-            epilogue=_epilogue(region, func) if region and func else "",
+            epilogue=describe_epilogue(region, packs(func)) if region and func else "",
         )
 
 
@@ -108,17 +119,6 @@ def _weight_bytes(func: tirx.PrimFunc | None) -> int:
     """Size of a kernel's weights as the package stores them; 0 if it has none."""
     params = [] if func is None else func.params
     return sum(_tensor_info(param).nbytes for param in params if param.name == WEIGHT)
-
-
-def _epilogue(region: Region, func: tirx.PrimFunc) -> str:
-    """Name the operations fused behind a layer, and whether its signs are packed."""
-    names = [op_name(binding.value) for binding in region.bindings]
-    anchor = next(i for i, b in enumerate(region.bindings) if b.var.same_as(region.anchor))
-    after = names[anchor + 1 :]
-    pack = ["pack"] if any(param.name == PACK for param in func.params) else []
-    if pack and after == _THRESHOLD:
-        after = ["threshold"]
-    return "+".join(name.removeprefix("nn.") for name in (*after, *pack))
 
 
 def _padding(call: relax.Call, lookup: Lookup) -> str:

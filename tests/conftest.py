@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from bnn_tvm.package import Package
-from bnn_tvm.package.manifest import KernelInfo, LayerInfo, Manifest, TensorInfo
+from bnn_tvm.package.manifest import (
+    INPUT,
+    KernelInfo,
+    LayerInfo,
+    Manifest,
+    NodeInfo,
+    TensorInfo,
+)
 from bnn_tvm.target import get_target
 
 BATCH, WIDTH, CLASSES = 2, 8, 4
@@ -58,9 +65,11 @@ def kernel(name: str, layers: tuple[str, ...], *arguments: TensorInfo, macs: int
     return KernelInfo(name, name, layers, arguments, 1, macs, False, "portable", "portable")
 
 
-def manifest(name: str, inputs, outputs, kernels=(), layers=()) -> Manifest:
+def manifest(name: str, inputs, outputs, kernels=(), layers=(), graph=()) -> Manifest:
     target = get_target("x86-64").info()
-    return Manifest(1, name, {"tvm": "0.27.0.post1"}, target, inputs, outputs, kernels, layers)
+    return Manifest(
+        1, name, {"tvm": "0.27.0.post1"}, target, inputs, outputs, kernels, layers, 5, graph
+    )
 
 
 @pytest.fixture(scope="session")
@@ -97,8 +106,13 @@ def classifier(tmp_path_factory) -> Package:
         padding="",
         epilogue="",
     )
+    graph = (
+        NodeInfo("x", INPUT, "", "", ()),
+        NodeInfo("fc", "matmul", "matmul", "", (0,)),
+        NodeInfo("fc_relu", "elementwise", "relu", "relu", (1,)),
+    )
     library = build_library(classifier_module(), tmp_path_factory.mktemp("classifier"))
-    return Package(manifest("classifier", (x,), (y,), kernels, (layer,)), library)
+    return Package(manifest("classifier", (x,), (y,), kernels, (layer,), graph), library)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import pytest
 from relax_harness import random_floats
 
 import bnn_tvm
+from bnn_tvm.compiler import describe
 from bnn_tvm.errors import InputError, ModelError, TargetError
 from bnn_tvm.gluon import nn
 
@@ -100,6 +101,19 @@ def test_progress_names_every_stage(network):
     names, indices, totals = zip(*seen, strict=True)
     assert list(indices) == list(range(len(seen))) and set(totals) == {len(seen)}
     assert "lower regions" in names and names[0] == "reading the model"
+
+
+def test_describing_gives_the_manifest_without_generating_code(network, package, monkeypatch):
+    monkeypatch.setattr("bnn_tvm.compiler.build_library", None)
+    seen = []
+    described = describe(
+        network,
+        target=TARGET,
+        input_shape=(2, 3, 6, 6),
+        progress=lambda *step: seen.append(step),
+    )
+    assert described == package.manifest
+    assert [index for _, index, _ in seen] == list(range(seen[0][2]))
 
 
 def test_files_and_network_give_the_same_package(network, package, tmp_path):

@@ -55,6 +55,7 @@ def test_shapes_and_work_are_those_of_the_model(described):
         (1, 32, 4, 4),
         (32, 16, 3, 3),
     )
+    assert wide.input_shape == (1, 16, 4, 4)
     assert wide.macs == 32 * 16 * 16 * 9
     assert (scores.op, scores.input_shape, scores.weight_shape, scores.macs) == (
         "dense",

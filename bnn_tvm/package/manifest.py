@@ -33,6 +33,9 @@ DTYPE_BYTES = {
 
 KERNEL_SOURCES = ("tune-log", "hand", "portable")
 
+# The kind of the nodes that stand for the model's inputs.
+INPUT = "input"
+
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
@@ -163,7 +166,7 @@ class LayerInfo:
     kernel : str
         Name of the `KernelInfo` that computes it.
     input_shape, output_shape, weight_shape : tuple of int
-        As the model has them.
+        As the model has them; the input before the layer's padding.
     weight_bits, activation_bits : int
         32 for float.
     macs : int
@@ -173,7 +176,7 @@ class LayerInfo:
     padding : str
         Extents and value, such as ``"1,1 value -1"``.
     epilogue : str
-        What is fused behind the layer, such as ``"threshold+pack"``.
+        What is fused behind the layer, such as ``"offset+batchnorm+add+sign+pack"``.
     """
 
     name: str
@@ -196,6 +199,34 @@ class LayerInfo:
             self.lowered != bool(self.reason),
             f"layer {self.name!r}: a reason belongs to a layer that is not lowered, and only there",
         )
+
+
+@dataclass(frozen=True)
+class NodeInfo:
+    """One operation of the lowered graph.
+
+    Attributes
+    ----------
+    name : str
+        The model's node that it computes; of several fused ones, the layer's.
+    kind : str
+        ``bitserial_conv2d``, ``max_pool2d``, ``elementwise``, ``concat``, ...; `INPUT` of an
+        input.
+    kernel : str
+        Name of the `KernelInfo` that computes it; empty for inputs and for what is left to TVM's
+        operator library.
+    epilogue : str
+        What is fused behind the operation, such as ``"batchnorm+add"``.
+    inputs : tuple of int
+        Positions in `Manifest.graph` of what it reads, the data of a layer first. A node is named
+        twice if it gives both numbers and bits.
+    """
+
+    name: str
+    kind: str
+    kernel: str
+    epilogue: str
+    inputs: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -237,6 +268,11 @@ class Manifest:
         Of the function ``main``, in call order.
     kernels : tuple of KernelInfo
     layers : tuple of LayerInfo
+    other_parameters : int
+        Learned numbers beside the layers' weights: biases, and BatchNorm's gamma and beta. Its
+        moving statistics can be folded into these and do not count.
+    graph : tuple of NodeInfo
+        In order of execution, the model's inputs first.
     files : tuple of FileInfo
         Filled in by the writer.
     """
@@ -249,6 +285,8 @@ class Manifest:
     outputs: tuple[TensorInfo, ...]
     kernels: tuple[KernelInfo, ...]
     layers: tuple[LayerInfo, ...]
+    other_parameters: int
+    graph: tuple[NodeInfo, ...]
     files: tuple[FileInfo, ...] = ()
 
     def __post_init__(self) -> None:
@@ -258,6 +296,11 @@ class Manifest:
             ("kernel", [k.name for k in self.kernels]),
         ):
             _require(len(set(names)) == len(names), f"manifest names one {what} twice")
+        for position, node in enumerate(self.graph):
+            _require(
+                all(0 <= index < position for index in node.inputs),
+                f"node {node.name!r} reads what does not come before it",
+            )
 
     def to_json(self) -> str:
         """Write the manifest as JSON text, the same text for equal manifests."""

@@ -17,6 +17,7 @@ from bnn_tvm.package.manifest import (
     KernelInfo,
     LayerInfo,
     Manifest,
+    NodeInfo,
     TargetInfo,
     TensorInfo,
 )
@@ -78,6 +79,8 @@ def manifests(draw) -> Manifest:
         outputs=some(tensors),
         kernels=some(kernels(), lambda item: item.name),
         layers=some(layers()),
+        other_parameters=draw(counts),
+        graph=(NodeInfo(draw(names), "input", "", "", ()), NodeInfo("y", "add", "k", "", (0, 0))),
         files=some(st.builds(FileInfo, names, names, counts, names)),
     )
 
@@ -151,6 +154,8 @@ def test_each_missing_key_is_refused_in_every_object(classifier):
         (("kernels", 1, "name"), "matmul", "names one kernel twice"),
         (("layers", 0, "reason"), "", "a reason belongs to a layer"),
         (("layers", 0, "lowered"), True, "a reason belongs to a layer"),
+        (("graph", 1, "inputs"), [1], "node 'fc' reads what does not come before it"),
+        (("graph", 1, "inputs"), [-1], "node 'fc' reads what does not come before it"),
         (("versions", "tvm"), None, "manifest.versions.tvm must be str"),
         (("schema_version",), 2, "schema version 2 is not 1"),
         (("schema_version",), True, "schema_version must be int, not bool"),

@@ -22,7 +22,7 @@ from bnn_tvm.package.summary import Summary
 DIGEST_CHARS = 64
 TARGET = TargetInfo("t", "x86_64-linux-gnu", "c", (), 1)
 LIBRARY = bytes(range(256)) * 4
-SMALL = Package(Manifest(1, "small", {}, TARGET, (), (), (), ()), LIBRARY)
+SMALL = Package(Manifest(1, "small", {}, TARGET, (), (), (), (), 0, ()), LIBRARY)
 DATA = SMALL.to_bytes()
 
 

@@ -64,6 +64,8 @@ MODULES = {
     "bnn_tvm.package": "package.api",
     "bnn_tvm.package.bundle": "package.api",
     "bnn_tvm.package.summary": "package.api",
+    "bnn_tvm.epilogue": "report",
+    "bnn_tvm.report_graph": "report",
 }
 
 # Every other package, and who may import it; what is not listed may not be imported at all.
