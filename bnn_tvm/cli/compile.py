@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,10 +44,19 @@ def compile_model(
 
 def compile_with_progress(model: Path, target: str, params: Path | None, shapes: Shapes) -> Package:
     """Compile, with a bar on standard error where that is a terminal."""
+    from ..compiler import compile as compile_to_package
+
+    with progress_bar() as show:
+        return compile_to_package(
+            model, target=target, input_shape=shapes, params=params, progress=show
+        )
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Give what shows the compiler's progress as a bar, where standard error is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    from ..compiler import compile as compile_to_package
 
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
@@ -57,6 +68,4 @@ def compile_with_progress(model: Path, target: str, params: Path | None, shapes:
         def show(stage: str, index: int, total: int) -> None:
             bar.update(task, description=stage, completed=index, total=total)
 
-        return compile_to_package(
-            model, target=target, input_shape=shapes, params=params, progress=show
-        )
+        yield show

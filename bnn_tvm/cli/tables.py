@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from ..package.summary import Summary
 
 # What a table gets where there is no terminal to fill: scripts and files want whole cells.
-_PLAIN_WIDTH = 180
+_PLAIN_WIDTH = 240
 
 
 def make_console() -> Console:
@@ -34,45 +35,105 @@ def format_bytes(count: int) -> str:
 
 
 def print_summary(summary: Summary) -> None:
-    """Print the layers and, below them, the sizes."""
+    """Print the layers and, below them, why some are not lowered, and the totals."""
     console = make_console()
     console.print(layer_table(summary))
-    console.print(
-        f"{summary.lowered} of {len(summary.layers)} layers run on bits; "
-        f"package {format_bytes(summary.package_bytes)}; "
-        f"weights {format_bytes(summary.weight_bytes)} "
-        f"(float32: {format_bytes(summary.float_weight_bytes)})"
-    )
+    for number, reason in enumerate(_reasons(summary), 1):
+        console.print(f"  no {number}: {reason}")
+    console.print(totals_table(summary))
 
 
 def layer_table(summary: Summary) -> Table:
-    """Lay out what became of each layer, and why."""
-    table = Table(title=f"{summary.name} for {summary.target.id}")
-    for name in ("layer", "lowered", "bits", "input -> output", "padding"):
-        table.add_column(name, overflow="fold")
+    """Lay out what became of each layer."""
+    table = Table(title=f"{summary.name} for {summary.target.id}", box=SIMPLE_HEAD)
+    table.add_column("layer", overflow="fold")
+    table.add_column("kind")
+    table.add_column("bits w x a")
+    table.add_column("input -> output")
+    table.add_column("padding")
     table.add_column("MMAC", justify="right")
     table.add_column("weights", justify="right")
+    table.add_column("lowered")
     for name in ("kernel", "schedule", "epilogue"):
         table.add_column(name, overflow="fold")
     kernels = {kernel.name: kernel for kernel in summary.kernels}
+    reasons = _reasons(summary)
     for layer in summary.layers:
-        table.add_row(*_layer_row(layer, kernels.get(layer.kernel)))
+        lowered = "yes" if layer.lowered else f"no {reasons.index(layer.reason) + 1}"
+        table.add_row(*_layer_row(layer, kernels.get(layer.kernel), lowered))
     return table
 
 
-def _layer_row(layer: LayerInfo, kernel: KernelInfo | None) -> tuple[str, ...]:
+def _reasons(summary: Summary) -> list[str]:
+    """List the reasons why layers are not lowered, each once, in order of appearance."""
+    return list(dict.fromkeys(layer.reason for layer in summary.layers if not layer.lowered))
+
+
+def _layer_row(layer: LayerInfo, kernel: KernelInfo | None, lowered: str) -> tuple[str, ...]:
     return (
         layer.name,
-        "yes" if layer.lowered else f"no: {layer.reason}",
+        f"{layer.op} {_extents(layer.weight_shape)}",
         f"{layer.weight_bits} x {layer.activation_bits}",
         f"{_extents(layer.input_shape)} -> {_extents(layer.output_shape)}",
         layer.padding,
         f"{layer.macs / 1e6:.3g}",
         format_bytes(layer.weight_bytes),
+        lowered,
         kernel.kind if kernel else "",
         f"{kernel.rule} ({kernel.source})" if kernel else "",
         layer.epilogue,
     )
+
+
+def totals_table(summary: Summary) -> Table:
+    """Lay out parameters, MACs and sizes, and say what counts."""
+    table = Table(box=None, show_header=False)
+    for _ in range(3):
+        table.add_column()
+    for row in _totals_rows(summary):
+        table.add_row(*row)
+    return table
+
+
+def _totals_rows(summary: Summary) -> list[tuple[str, str, str]]:
+    totals = summary.totals
+    parameters = _joined(
+        ("of 1 bit", totals.binary_parameters),
+        ("of 2 to 8 bits", totals.multibit_parameters),
+        ("of 32 bits", totals.full_precision_parameters),
+    )
+    macs = _joined(
+        ("of 1 bit", totals.binary_macs),
+        ("of 2 to 8 bits", totals.multibit_macs),
+        ("of float convolutions", totals.convolution_macs),
+        ("of float dense layers", totals.dense_macs),
+    )
+    size = None if summary.package_bytes is None else format_bytes(summary.package_bytes)
+    return [
+        ("layers", f"{summary.lowered} of {len(summary.layers)} run on bits", ""),
+        ("parameters", parameters, "without BatchNorm's moving statistics"),
+        (
+            "size",
+            format_bytes(round(totals.parameter_bytes)),
+            "each parameter in its bits, as papers count",
+        ),
+        ("MACs", macs, "by the bits of the weights"),
+        (
+            "equivalent FLOPs",
+            f"{totals.flops:.3e}",
+            "1-bit MACs / 64 + other convolutions, as BMXNet v2 counts",
+        ),
+        (
+            "weights",
+            f"{format_bytes(summary.weight_bytes)} in the package",
+            f"{format_bytes(summary.float_weight_bytes)} as float32",
+        ),
+        ("package", size or "compile the model to know its size", ""),
+    ]
+
+
+def _joined(*counts: tuple[str, int]) -> str:
+    return ", ".join(f"{count:,} {of}" for of, count in counts if count) or "none"
 
 
 def _extents(shape: tuple[int, ...]) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .bundle import Package
 from .fields import encode
-from .manifest import KernelInfo, LayerInfo, TargetInfo
+from .manifest import KernelInfo, LayerInfo, Manifest, NodeInfo, TargetInfo
+from .totals import Totals
 
 _FLOAT_BYTES = 4
 
@@ -23,42 +24,56 @@ class Summary:
         The model's name.
     target : TargetInfo
     versions : dict of str to str
-    package_bytes : int
-        Size of the package file.
-    library_bytes : int
+    package_bytes : int or None
+        Size of the package file; None if there is no code yet.
+    library_bytes : int or None
         Size of the library in it when unpacked.
     float_weight_bytes : int
         What the convolution and dense weights take as float32.
     weight_bytes : int
         What they take in the library.
+    totals : Totals
     layers : tuple of LayerInfo
     kernels : tuple of KernelInfo
+    graph : tuple of NodeInfo
     """
 
     name: str
     target: TargetInfo
     versions: dict[str, str]
-    package_bytes: int
-    library_bytes: int
+    package_bytes: int | None
+    library_bytes: int | None
     float_weight_bytes: int
     weight_bytes: int
+    totals: Totals
     layers: tuple[LayerInfo, ...]
     kernels: tuple[KernelInfo, ...]
+    graph: tuple[NodeInfo, ...]
 
     @classmethod
     def of(cls, package: Package) -> Summary:
         """Summarise a package."""
-        manifest = package.manifest
+        return replace(
+            cls.of_manifest(package.manifest),
+            package_bytes=len(package.to_bytes()),
+            library_bytes=len(package.library),
+        )
+
+    @classmethod
+    def of_manifest(cls, manifest: Manifest) -> Summary:
+        """Summarise a model that was lowered, but for which no code was generated."""
         return cls(
             name=manifest.name,
             target=manifest.target,
             versions=manifest.versions,
-            package_bytes=len(package.to_bytes()),
-            library_bytes=len(package.library),
+            package_bytes=None,
+            library_bytes=None,
             float_weight_bytes=sum(_float_bytes(layer) for layer in manifest.layers),
             weight_bytes=sum(layer.weight_bytes for layer in manifest.layers),
+            totals=Totals.of(manifest),
             layers=manifest.layers,
             kernels=manifest.kernels,
+            graph=manifest.graph,
         )
 
     @property
