@@ -16,8 +16,9 @@ _MEBIBYTE = 2**20
 def print_summary(console: Console, summary: NetworkSummary) -> None:
     """Print one row for each layer with parameters, and the totals."""
     table = Table(title="Parameters and multiply-accumulates (MACs) of one image")
-    for heading, side in (("layer", "left"), ("kind", "left"), ("output", "left")):
-        table.add_column(heading, justify=side)  # type: ignore[arg-type]
+    table.add_column("layer", overflow="fold")
+    for heading in ("kind", "output"):
+        table.add_column(heading)
     for heading in ("bits", "low-bit weights", "32-bit numbers", "MACs"):
         table.add_column(heading, justify="right")
     for layer in summary.layers:
@@ -32,7 +33,7 @@ def print_summary(console: Console, summary: NetworkSummary) -> None:
 
 
 def _cells(layer: LayerSummary) -> list[str]:
-    output = " x ".join(map(str, layer.output_shape[1:]))
+    output = "x".join(map(str, layer.output_shape[1:]))
     counts = (layer.weights, layer.full_precision, layer.macs)
     numbers = (f"{count:,}" if count else "" for count in counts)
     bits = str(layer.weight_bits) if layer.macs else ""
