@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.tirx import IntImm
+
+from bnn_tvm.kernels.stages import ACCUMULATE
 
 # Where a kernel keeps what it hands from one stage to the next: a stack slot, then registers.
 REGISTERS = "global"
@@ -33,6 +37,13 @@ def spatial_extents(sch: Schedule, block: SBlockRV) -> list[int]:
     return [
         int(var.dom.extent) for var in sch.get(block).iter_vars if int(var.iter_type) == spatial
     ]
+
+
+def count_iterations(sch: Schedule, output: SBlockRV) -> int:
+    """Count the elements that a kernel sums, or those of its output if it sums none."""
+    block = find_block(sch, ACCUMULATE)
+    axes = sch.get(output if block is None else block).iter_vars
+    return math.prod(int(var.dom.extent) for var in axes)
 
 
 def largest_divisor(number: int, at_most: int) -> int:

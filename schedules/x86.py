@@ -15,6 +15,7 @@ from .outputs import Outputs, find_outputs
 from .rule import Rule, is_layer, kernel_kind
 from .steps import (
     REGISTERS,
+    count_iterations,
     extent,
     find_block,
     is_conditional,
@@ -28,6 +29,8 @@ from .x86_intrinsics import PACK as PACK_INTRINSICS
 
 # Steps of a pooling window that are worth their code.
 _MOST_UNROLLED_STEPS = 16
+# Elements that a kernel reads or sums before a second thread is worth waking.
+_LEAST_PARALLEL_WORK = 1 << 17
 
 
 def _is_vector_x86(target: Target) -> bool:
@@ -53,7 +56,9 @@ def _tile_layer(func: tirx.PrimFunc, target: Target, tunable: bool) -> Schedule 
     _accumulate_in_registers(sch, here)
     if sums is not None:
         _keep_sums_apart(sch, sums, here)
-    _schedule_padding(sch, target)
+    padded = find_block(sch, PADDED)
+    if padded is not None:
+        vectorize_innermost(sch, padded, target.vector_bits // 32)
     return sch
 
 
@@ -62,7 +67,8 @@ def _tile_output(
 ) -> tuple[LoopRV, LoopRV]:
     """Tile the loops of an output; return the loop around one tile, and that over its groups.
 
-    A group is as many channels as one word holds, where signs are packed.
+    A group is as many channels as one word holds, where signs are packed. Rows and channel tiles
+    are shared among threads if that is worth waking them.
     """
     loops = sch.get_loops(outputs.main)[: len(spatial_extents(sch, outputs.main))]
     *outer, x, channel = loops
@@ -75,6 +81,8 @@ def _tile_output(
     batch, rows = outer[:1], outer[1:]
     sch.reorder(*batch, channel_tiles, *rows, x_tiles, in_x, *inner)
     sch.unroll(in_x)
+    if count_iterations(sch, outputs.main) >= _LEAST_PARALLEL_WORK:
+        sch.parallel(sch.fuse(*batch, channel_tiles, *rows))
     return x_tiles, groups
 
 
@@ -184,12 +192,6 @@ def _unroll_vectors(sch: Schedule, tile: list[LoopRV]) -> None:
     sch.vectorize(lane)
 
 
-def _schedule_padding(sch: Schedule, target: Target) -> None:
-    padded = find_block(sch, PADDED)
-    if padded is not None:
-        vectorize_innermost(sch, padded, target.vector_bits // 32)
-
-
 def _stream(func: tirx.PrimFunc, target: Target, tunable: bool) -> Schedule | None:
     """Pass once over memory: poolings, elementwise chains and the packing of their signs."""
     if not _is_vector_x86(target) or not kernel_kind(func) or is_layer(func):
@@ -198,13 +200,16 @@ def _stream(func: tirx.PrimFunc, target: Target, tunable: bool) -> Schedule | No
     outputs = find_outputs(sch)
     if outputs is None:
         return None
+    padded = find_block(sch, PADDED)
+    if padded is not None:
+        # A copy with a border would cost as much as the pooling.
+        sch.compute_inline(padded)
     channels = spatial_extents(sch, outputs.main)[-1] * outputs.channels_per_element
     here, inside = _tile_output(sch, outputs, 1, channels)
     _compute_outputs(sch, outputs, inside, target)
     pool = find_block(sch, ACCUMULATE)
     if pool is not None:
         _pool_at(sch, pool, here, target)
-    _schedule_padding(sch, target)
     return sch
 
 
