@@ -192,8 +192,8 @@ def _input_shapes(
             f"{name}=1,3,224,224" if len(names) > 1 else "1,3,224,224" for name in names
         )
         raise InputError(
-            f"the shapes of the inputs {', '.join(names)} are not known; "
-            f"give them, batch included, such as --input-shape {example}"
+            f"the shape of each input ({', '.join(names)}) must be given, "
+            f"batch included, such as --input-shape {example}"
         )
     return {names[0]: tuple(input_shape)}
 

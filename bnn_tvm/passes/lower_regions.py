@@ -74,7 +74,7 @@ class _Lowerer:
         self._target = target
         self._forms = self._find_forms()
         self._bits: dict[relax.Var, relax.Expr] = {}
-        self._kernels: dict[int, GlobalVar] = {}
+        self._kernels: dict[int, list[tuple[tvm.tirx.PrimFunc, GlobalVar]]] = {}
         self._names: Counter[str] = Counter()
         self.kernel_of_layer: dict[str, str] = {}
 
@@ -207,13 +207,14 @@ class _Lowerer:
     def _share(self, emitter: Emitter, kind: str, func: tvm.tirx.PrimFunc) -> GlobalVar:
         """Add a kernel to the module, or find the equal one that is there."""
         func = func.with_attr(KERNEL, kind)
-        key = tvm_ffi.structural_hash(func)
-        if key not in self._kernels:
-            self._names[kind] += 1
-            name = f"{kind}_{self._names[kind]}"
-            added = func.with_attr("global_symbol", name)
-            self._kernels[key] = emitter.builder.add_func(added, name)
-        return self._kernels[key]
+        alike = self._kernels.setdefault(tvm_ffi.structural_hash(func), [])
+        for known, name in alike:
+            if tvm_ffi.structural_equal(known, func):
+                return name
+        self._names[kind] += 1
+        name = f"{kind}_{self._names[kind]}"
+        alike.append((func, emitter.builder.add_func(func.with_attr("global_symbol", name), name)))
+        return alike[-1][1]
 
     def _bits_type(self, var: relax.Var, levels: Levels) -> relax.TensorType:
         *outer, channels = shape_of(var)
