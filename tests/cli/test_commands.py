@@ -22,6 +22,9 @@ class FakeCompiler:
         self.calls: list[dict] = []
         self.error: Exception | None = None
 
+    def describe(self, model, **options):
+        return self.compile(model, **options).manifest
+
     def compile(self, model, *, target="host", input_shape=None, params=None, progress=None):
         self.calls.append(
             {"model": str(model), "target": target, "shape": input_shape, "params": params}
@@ -37,7 +40,7 @@ class FakeCompiler:
 def compiler(classifier, monkeypatch) -> FakeCompiler:
     fake = FakeCompiler(classifier)
     module = types.ModuleType("bnn_tvm.compiler")
-    module.compile = fake.compile
+    module.compile, module.describe = fake.compile, fake.describe
     monkeypatch.setitem(sys.modules, "bnn_tvm.compiler", module)
     return fake
 
@@ -103,8 +106,8 @@ def test_compile_writes_the_package_and_the_report(capsys, compiler, tmp_path):
     assert Package.load(package).library == compiler.package.library
     assert json.loads(report.read_text())["layers"][0]["name"] == "fc"
     shown = capsys.readouterr().out
-    assert "no: its input [x] is not a sign" in shown
-    assert "0 of 1 layers run on bits" in shown
+    assert "no 1: its input [x] is not a sign" in shown
+    assert "0 of 1 run on bits" in shown
     expected = {"model": "net-symbol.json", "target": "x86-64", "shape": (1, 1, 28, 28)}
     assert compiler.calls == [{**expected, "params": None}]
 
@@ -158,18 +161,53 @@ def test_debug_shows_the_traceback(capsys, place):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_inspect_a_package(capsys, classifier_file):
+def test_inspect_a_package(capsys, classifier, classifier_file):
     assert call("inspect", classifier_file) == 0
-    shown = capsys.readouterr().out
-    assert "no: its input [x] is not a sign" in shown and "portable (portable)" in shown
+    shown = " ".join(capsys.readouterr().out.split())
+    for words in (
+        "fc dense 8x4 32 x 32 2x8 -> 2x4",
+        "no 1 matmul portable (portable)",
+        "no 1: its input [x] is not a sign",
+        "37 of 32 bits",
+        "64 of float dense layers",
+        "equivalent FLOPs 0.000e+00",
+        "128 B in the package",
+    ):
+        assert words in shown
     assert call("inspect", classifier_file, "--json") == 0
-    assert json.loads(capsys.readouterr().out)["kernels"][0]["name"] == "matmul"
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["kernels"][0]["name"] == "matmul"
+    assert facts["package_bytes"] == len(classifier.to_bytes())
+    assert facts["totals"]["full_precision_parameters"] == 8 * 4 + 5
 
 
-def test_inspect_a_model_compiles_it(capsys, compiler):
+def test_inspect_a_model_generates_no_code(capsys, compiler):
     assert call("inspect", "net-symbol.json", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["name"] == "classifier"
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["name"] == "classifier" and facts["package_bytes"] is None
     assert compiler.calls[0]["model"] == "net-symbol.json"
+    assert call("inspect", "net-symbol.json") == 0
+    assert "compile the model to know its size" in capsys.readouterr().out
+
+
+def test_inspect_draws_a_picture(capsys, classifier_file, tmp_path):
+    picture = tmp_path / "graph.png"
+    assert call("inspect", classifier_file, "--json", "--picture", picture) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "classifier"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_inspect_checks_where_the_picture_goes_first(capsys, compiler, tmp_path):
+    missing = tmp_path / "none" / "graph.png"
+    fails(capsys, 8, "create it first", "inspect", "net-symbol.json", "--picture", missing)
+    assert compiler.calls == []
+
+
+def test_inspect_without_matplotlib(capsys, classifier_file, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    picture = tmp_path / "graph.png"
+    fails(capsys, 5, "bnn_tvm[plot]", "inspect", classifier_file, "--picture", picture)
+    assert not picture.exists()
 
 
 def test_run(capsys, classifier, classifier_file, tmp_path):
