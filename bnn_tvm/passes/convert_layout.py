@@ -210,13 +210,14 @@ class _LayoutRewriter:
     ) -> relax.Var | None:
         x, attrs = call.args[0], call.attrs
         rank = len(shape_of(x))
-        axes = [] if attrs.axis is None else sorted(int(axis) % rank for axis in attrs.axis)
-        keeps_layout = bool(attrs.keepdims) or axes == list(range(2, rank))
-        if rank not in _LAYOUTS or not keeps_layout or not axes:
+        every, inner = list(range(rank)), list(range(2, rank))
+        axes = every if attrs.axis is None else sorted(int(axis) % rank for axis in attrs.axis)
+        keeps_order = bool(attrs.keepdims) or axes in (every, inner)
+        if x not in self.moved or not keeps_order:
             return None
         reduce = getattr(relax.op, op_name(call))
         moved = [_moved_axis(axis, rank) for axis in axes]
-        var = emitter.emit(reduce(self.to_last(emitter, x), moved, bool(attrs.keepdims)), name)
+        var = emitter.emit(reduce(x, moved, bool(attrs.keepdims)), name)
         return self._mark(var) if attrs.keepdims else var
 
     def _reshape(
@@ -268,9 +269,12 @@ class _LayoutRewriter:
 
 def _broadcasts_alike(call: relax.Call) -> bool:
     """Tell whether every operand can be moved: data of one rank, numbers and constants."""
-    ranks = [(len(shape_of(arg)), constant_of(arg)) for arg in call.args if is_tensor(arg)]
-    most = max(rank for rank, _ in ranks)
-    return all(rank in (0, most) or array is not None for rank, array in ranks)
+    operands = [arg for arg in call.args if is_tensor(arg)]
+    most = max(len(shape_of(arg)) for arg in operands)
+    return all(
+        constant_of(arg) is not None or len(shape_of(arg)) == most or math.prod(shape_of(arg)) == 1
+        for arg in operands
+    )
 
 
 def _name(expr: relax.Expr) -> str:
