@@ -84,7 +84,7 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, optimizer, watcher):
 
 
 def test_training_learns_what_can_be_learned(tmp_path):
-    training = Training(settings(epochs=12, lr=0.01), bright_data(), tmp_path)
+    training = Training(settings(epochs=8, lr=0.01), bright_data(), tmp_path)
     training.run(Watcher())
     losses = [epoch["loss"] for epoch in training.progress.history]
     assert losses[-1] < 0.5 * losses[0]
