@@ -87,7 +87,7 @@ def sigmoid(x: Scalar) -> Scalar:
 def sign(x: Scalar) -> Scalar:
     """Give -1, 0 or +1."""
     one, zero = _constant(1.0), _constant(0.0)
-    return tirx.Select(x < zero, -one, tirx.Select(x > zero, one, zero))
+    return _let(x, lambda x: tirx.Select(x < zero, -one, tirx.Select(x > zero, one, zero)))
 
 
 SCALAR_OPS: dict[str, Callable[..., Scalar]] = {

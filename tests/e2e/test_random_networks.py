@@ -1,0 +1,88 @@
+"""Networks drawn from the grammar of the layers, compiled and compared with MXNet.
+
+A value that lies within rounding of where its quantizer jumps may fall on either side; the sum
+of products of quantized numbers often is such a value, since MXNet rounds at every addition.
+Networks that differ are excused by such values only, and few may be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from mxnet_harness import export, randomize, run_mxnet
+from network_grammar import draw_network
+
+import bnn_tvm
+
+TARGETS = ("x86-64-vpopcntdq", "x86-64-avx2", "x86-64")
+TOLERANCE = 1e-4
+DRAWS, CHUNK = 500, 25
+MOST_EXCUSED = 0.1
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What became of one network.
+
+    Attributes
+    ----------
+    error : float
+        Largest difference from MXNet, relative to the largest output, at least 1.
+    near : int
+        Values within rounding of a jump.
+    binary, lowered : int
+        Quantized layers, and those of them that run on bits.
+    """
+
+    seed: int
+    error: float
+    near: int
+    binary: int
+    lowered: int
+
+    @property
+    def agrees(self) -> bool:
+        return self.error <= TOLERANCE
+
+
+def compare(seed: int) -> Draw:
+    drawn = draw_network(seed)
+    randomize(drawn.net, drawn.shape, seed)
+    model = export(drawn.net, drawn.shape)
+    x = np.random.default_rng(seed).standard_normal(drawn.shape).astype(np.float32)
+    expected = run_mxnet(model, x)
+    target = TARGETS[seed % len(TARGETS)]
+    package = bnn_tvm.compile(model.graph, target=target, input_shape=drawn.shape)
+    y = package.run(x)
+    assert y.shape == expected.output.shape
+    error = np.abs(y - expected.output).max() / max(1, np.abs(expected.output).max())
+    layers = [layer for layer in package.manifest.layers if layer.name.startswith("q")]
+    lowered = sum(layer.lowered for layer in layers)
+    return Draw(seed, float(error), expected.near, len(layers), lowered)
+
+
+def check(seeds: range) -> None:
+    draws = [compare(seed) for seed in seeds]
+    differing = [draw for draw in draws if not draw.agrees]
+    excused = [draw for draw in differing if draw.near]
+    print(
+        f"{len(draws)} networks of {sum(d.binary for d in draws)} quantized layers: "
+        f"{len(draws) - len(differing)} as MXNet, {len(excused)} excused by values near a jump, "
+        f"{sum(d.near for d in draws)} such values in {sum(d.near > 0 for d in draws)} networks"
+    )
+    assert not [draw for draw in differing if not draw.near]
+    assert len(excused) <= max(1, MOST_EXCUSED * len(draws)), excused
+    assert not [draw for draw in draws if draw.lowered < draw.binary]
+
+
+@pytest.mark.parametrize("first", range(0, 9, 3))
+def test_random_networks(first):
+    check(range(first, first + 3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(1000, 1000 + DRAWS, CHUNK))
+def test_many_random_networks(first):
+    check(range(first, first + CHUNK))
