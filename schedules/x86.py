@@ -1,7 +1,8 @@
 """Schedules for x86 processors with AVX2 or AVX-512.
 
 Measured with ResNetE18 at 224x224: one thread on one core of a two-core Xeon of family 6, model 207
-(AVX-512 with VPOPCNTDQ), TVM 0.27.0, best of 30 runs of each kernel alone on warm data. GOP/s counts 2 an accumulate.
+(AVX-512 with VPOPCNTDQ), TVM 0.27.0, best of 30 runs of each kernel alone on warm data. GOP/s
+counts 2 an accumulate.
 
 ===============================================  ==========  ==========  ===========  ==========
 register_tile, x86-64-vpopcntdq                  56x56x64    28x28x128   14x14x256    7x7x512
