@@ -35,6 +35,20 @@ class Graph:
         negative = self(relax.op.less(x, relax.const(0.0)))
         return self(relax.op.where(negative, relax.const(-1.0), relax.const(1.0)), name)
 
+    def quantize(self, x: relax.Expr, bits: int, signed: bool = False) -> relax.Var:
+        """Round to the levels of [0, 1], halves away from 0, or of [-1, 1] if signed."""
+        top = relax.const(float(2**bits - 1))
+        y = self(relax.op.multiply(self(relax.op.clip(x, 0, 1)), top))
+        whole = self(relax.op.trunc(y))
+        rest = self(relax.op.abs(self(relax.op.subtract(y, whole))))
+        away = self(relax.op.greater_equal(rest, relax.const(0.5)))
+        step = self(relax.op.where(away, self(relax.op.sign(y)), relax.const(0.0)))
+        unit = self(relax.op.divide(self(relax.op.add(whole, step)), top))
+        if not signed:
+            return unit
+        doubled = self(relax.op.multiply(unit, relax.const(2.0)))
+        return self(relax.op.subtract(doubled, relax.const(1.0)))
+
     def conv(self, x: relax.Expr, weight: np.ndarray, name: str = "", **options) -> relax.Var:
         """Convolve NCHW data with OIHW weights."""
         return self(relax.op.nn.conv2d(x, relax.const(weight), **options), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from .sign import Lookup
 
 CONVOLUTIONS = {"nn.conv1d": "conv1d", "nn.conv2d": "conv2d", "nn.conv3d": "conv3d"}
 """Convolution operators and the names of the layers."""
+
+_LARGEST_INT32 = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,16 @@ def layer_shape(call: relax.Call, output: relax.Var) -> LayerShape | None:
     name = op_name(call)
     if (name not in CONVOLUTIONS and name != "matmul") or constant_of(call.args[1]) is None:
         return None
-    weight, shape = shape_of(call.args[1]), shape_of(output)
-    fan_in = int(np.prod(weight[1:])) if name in CONVOLUTIONS else weight[0]
+    weight, shape, fan_in = shape_of(call.args[1]), shape_of(output), _fan_in(call)
     op = CONVOLUTIONS.get(name, "dense")
     macs = int(np.prod(shape)) * fan_in
     return LayerShape(op, shape_of(call.args[0]), shape, weight, fan_in, macs)
+
+
+def _fan_in(call: relax.Call) -> int:
+    """Count the products summed for one output value of a layer."""
+    weight = shape_of(call.args[1])
+    return math.prod(weight[1:]) if op_name(call) in CONVOLUTIONS else weight[0]
 
 
 def padding_before(call: relax.Call, lookup: Lookup) -> Any:
@@ -91,8 +99,18 @@ def reason_not_binary(call: relax.Call, lookup: Lookup) -> str:
             lambda: op_name(call) == "matmul" and len(shape_of(call.args[0])) != 2,
             f"its input has {len(shape_of(call.args[0]))} dimensions; the kernel takes 2",
         ),
+        (
+            lambda: _largest_sum(call, weight, lookup) > _LARGEST_INT32,
+            f"sums of its {_fan_in(call)} products may not fit into 32 bits",
+        ),
     ]
     return next((reason for fails, reason in checks if fails()), "")
+
+
+def _largest_sum(call: relax.Call, weight: np.ndarray, lookup: Lookup) -> int:
+    """Bound what a kernel accumulates: twice the weighted disagreements of all products."""
+    tops = [levels.top for levels in (weight_levels(weight), data_levels(call, lookup)) if levels]
+    return 2 * _fan_in(call) * math.prod(tops)
 
 
 def padding_value(call: relax.Call, lookup: Lookup) -> float | None:

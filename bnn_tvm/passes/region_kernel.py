@@ -303,11 +303,14 @@ class _KernelBuilder:
         groups = bits.word_count(channels, self._word_bits) * self._word_bits
         threshold = None if self._written else self._integer_threshold(var, groups)
         if threshold is None:
-            operand = sign_operand(self._values[var], self._lookup)
-            source = self._elements[var if var in self._written else operand]
-            return bits.pack_elements(source, shape_of(var), self._word_bits)
+            return bits.pack_elements(self._signed_element(var), shape_of(var), self._word_bits)
         value = te.compute((*outer, groups), threshold, name=VALUE)
         return bits.bitpack(value, self._word_bits)
+
+    def _signed_element(self, var: relax.Var) -> Element:
+        """Give numbers of the same signs as a variable of -1 and +1, before they are rounded."""
+        operand = sign_operand(self._values[var], self._lookup)
+        return self._elements[var if var in self._written or operand is None else operand]
 
     def _integer_threshold(self, var: relax.Var, groups: int) -> Element | None:
         """Compare the count itself where the sign is that of a dot product less a constant.
