@@ -45,6 +45,8 @@ from .x86_intrinsics import PACK as PACK_INTRINSICS
 
 # Steps of a pooling window that are worth their code.
 _MOST_UNROLLED_STEPS = 16
+# Words of one pixel that are worth their code; a register tile never has more.
+_MOST_UNROLLED_WORDS = 16
 # Elements that a kernel reads or sums before a second thread is worth waking.
 _LEAST_PARALLEL_WORK = 1 << 17
 
@@ -126,7 +128,8 @@ def _compute_words(
         sch.compute_at(value, here, preserve_unit_loops=True)
     vectorize_innermost(sch, value, target.vector_bits // 32)
     sch.set_scope(value, 0, REGISTERS)
-    sch.unroll(here)
+    if extent(sch, here) <= _MOST_UNROLLED_WORDS:
+        sch.unroll(here)
     _pack_words(sch, pack)
 
 
