@@ -10,7 +10,7 @@ from tvm.ir import IRModule
 
 from .build import ScheduledModule
 from .epilogue import describe_epilogue
-from .kernels.stages import KERNEL, WEIGHT
+from .kernels.stages import KERNEL, NUM_OUTPUTS, WEIGHT
 from .package.manifest import KernelInfo, LayerInfo, TensorInfo
 from .passes.binary import (
     CONVOLUTIONS,
@@ -154,7 +154,8 @@ def _kernel(
         kind=str(func.attrs[KERNEL]) if KERNEL in func.attrs else name.rstrip("0123456789_"),
         layers=tuple(layer.name for layer in mine),
         arguments=tuple(_tensor_info(param) for param in func.params),
-        num_outputs=_count_outputs(func),
+        # A kernel of TVM's operator library writes its last parameter.
+        num_outputs=int(func.attrs[NUM_OUTPUTS]) if NUM_OUTPUTS in func.attrs else 1,
         macs=mine[0].macs if mine else 0,
         binary=bool(mine) and mine[0].lowered,
         rule=rule.name,
@@ -165,9 +166,3 @@ def _kernel(
 def _tensor_info(param: tirx.Var) -> TensorInfo:
     shape = tuple(int(extent) for extent in param.shape)
     return TensorInfo(str(param.name), shape, str(param.dtype), "")
-
-
-def _count_outputs(func: tirx.PrimFunc) -> int:
-    """Count the parameters that the kernel writes; they come last."""
-    written = {str(region.source.name) for region in func.body.block.writes}
-    return sum(str(param.name) in written for param in func.params) or 1

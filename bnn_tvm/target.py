@@ -20,7 +20,7 @@ HOST = "host"
 
 _KINDS = ("llvm",)
 _POPCOUNTS = ("vpopcntd", "pshufb", "popcnt", "none")
-_WORD_BITS = (8, 16, 32, 64)
+_WORD_BITS = (8, 32)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,11 @@ def test_kernels_name_their_layers_arguments_and_rule(described):
         assert kernels[layer.kernel].binary == layer.lowered
         assert kernels[layer.kernel].macs == layer.macs
     for kernel in kernels.values():
-        assert 1 <= kernel.num_outputs < len(kernel.arguments)
+        names = [argument.name for argument in kernel.arguments[-kernel.num_outputs :]]
+        others = [argument.name for argument in kernel.arguments[: -kernel.num_outputs]]
+        outputs = ("result", "pack", "accumulate", "T_transpose", "unpack")
+        assert all(name.startswith(outputs) for name in names)
+        assert not any(name.startswith(outputs) for name in others)
         assert kernel.source in ("hand", "portable") and kernel.rule
         assert all(np.dtype(argument.dtype) for argument in kernel.arguments)
 

@@ -42,7 +42,7 @@ class Planes:
 
 
 def border_word(channels: int, word_bits: int, words: int, bit: int) -> Callable[[Expr], Expr]:
-    """Make the words of a pixel whose channels are all -1 or all +1.
+    """Make the words of a pixel whose channels are all -1 or all +1, in every plane.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def border_word(channels: int, word_bits: int, words: int, bit: int) -> Callable
         Bits in use; those past them stay 0.
     word_bits : int
     words : int
-        Of a pixel.
+        Of one plane.
     bit : int
         0 for -1, 1 for +1.
     """
@@ -62,7 +62,8 @@ def border_word(channels: int, word_bits: int, words: int, bit: int) -> Callable
     def word(index: Expr) -> Expr:
         if not bit or full == words:
             return ones if bit else zero
-        return tirx.Select(index < full, ones, tirx.Select(index == full, tail, zero))
+        place = index % words
+        return tirx.Select(place < full, ones, tirx.Select(place == full, tail, zero))
 
     return word
 

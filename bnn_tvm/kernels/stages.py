@@ -21,5 +21,8 @@ PACK = "pack"
 RESULT = "result"
 """Numbers, an output."""
 
+NUM_OUTPUTS = "bnn.num_outputs"
+"""Attribute of a PrimFunc: how many of its last parameters it writes."""
+
 WEIGHT = "weight"
 """The parameter that holds a layer's weights, packed or blocked."""

@@ -11,7 +11,10 @@ from .dataflow import Emitter, op_name, rewrite_calls
 from .sign import emit_sign, sign_operand
 
 # sign(f(x)) = f(sign(x)) for all of these: they copy values, or take the largest of some.
-_COMMUTING = ("reshape", "permute_dims", "nn.max_pool2d", "nn.pad")
+_COMMUTING = (
+    "reshape", "permute_dims", "nn.pad",
+    "nn.max_pool1d", "nn.max_pool2d", "nn.max_pool3d",
+)  # fmt: skip
 
 
 def _sign_of_padding(call: relax.Call) -> relax.Call:

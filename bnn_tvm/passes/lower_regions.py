@@ -15,7 +15,7 @@ from tvm import relax, te
 from tvm.ir import GlobalVar, IRModule
 
 from bnn_tvm.kernels.bits import bitunpack, word_count, word_dtype
-from bnn_tvm.kernels.stages import KERNEL
+from bnn_tvm.kernels.stages import KERNEL, NUM_OUTPUTS
 from bnn_tvm.target import Target
 
 from .dataflow import (
@@ -172,7 +172,7 @@ class _Lowerer:
             args[0] = self._bits_of(emitter, call.args[0], levels)
         types = [self._float_type(outputs[i]) for i in floats]
         types += [self._bits_type(outputs[i], levels) for i, levels in bits.items()]
-        callee = self._share(emitter, kind, kernel.func)
+        callee = self._share(emitter, kind, kernel.func, len(types))
         self.kernel_of_layer[str(function.attrs[LAYER])] = callee.name_hint
         operands = [args[o] if isinstance(o, int) else relax.const(o) for o in kernel.operands]
         parts = _call_kernel(emitter, callee, operands, types, outputs[-1].name)
@@ -191,7 +191,7 @@ class _Lowerer:
         """Pack numbers that were moved as such, by a concatenation for example."""
         data = te.placeholder(shape_of(var), dtype_of(var), "numbers")
         words = pack_levels(data, shape_of(var), levels, self._target.word_bits)
-        callee = self._share(emitter, BITPACK, te.create_prim_func([data, words]))
+        callee = self._share(emitter, BITPACK, te.create_prim_func([data, words]), 1)
         types = [self._bits_type(var, levels)]
         return _call_kernel(emitter, callee, [emitter.remap(var)], types, var.name)[0]
 
@@ -200,13 +200,15 @@ class _Lowerer:
         packed = self._bits_type(var, SIGNS)
         words = te.placeholder([int(extent) for extent in packed.shape], str(packed.dtype), "words")
         numbers = bitunpack(words, shape_of(var)[-1])
-        callee = self._share(emitter, BITUNPACK, te.create_prim_func([words, numbers]))
+        callee = self._share(emitter, BITUNPACK, te.create_prim_func([words, numbers]), 1)
         types = [self._float_type(var)]
         return _call_kernel(emitter, callee, [self._bits[var]], types, var.name)[0]
 
-    def _share(self, emitter: Emitter, kind: str, func: tvm.tirx.PrimFunc) -> GlobalVar:
+    def _share(
+        self, emitter: Emitter, kind: str, func: tvm.tirx.PrimFunc, outputs: int
+    ) -> GlobalVar:
         """Add a kernel to the module, or find the equal one that is there."""
-        func = func.with_attr(KERNEL, kind)
+        func = func.with_attrs({KERNEL: kind, NUM_OUTPUTS: outputs})
         alike = self._kernels.setdefault(tvm_ffi.structural_hash(func), [])
         for known, name in alike:
             if tvm_ffi.structural_equal(known, func):
