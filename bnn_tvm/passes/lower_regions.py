@@ -33,7 +33,7 @@ from .fuse_regions import COMPOSITE, LAYER, PREFIX, read_levels
 from .levels import SIGNS, Levels
 from .move_bits import can_move_bits, move_bits
 from .region_kernel import build_region_kernel, pack_levels
-from .regions import BITPACK, BITSERIAL_MAX_POOL, BITUNPACK
+from .regions import BITPACK, BITSERIAL_MAX_POOL, BITUNPACK, ELEMENTWISE
 
 KERNEL_OF_LAYER = "bnn.kernel_of_layer"
 """Attribute of a lowered module: the name of the kernel that computes each region's anchor."""
@@ -144,14 +144,18 @@ class _Lowerer:
     def _lower(
         self, emitter: Emitter, kind: str, call: relax.Call, outputs: list[relax.Var]
     ) -> None:
+        as_bits = self._forms.as_bits
+        bits = {i: as_bits[var] for i, var in enumerate(outputs) if var in as_bits}
         floats = [i for i, var in enumerate(outputs) if var in self._forms.as_floats]
         if kind in BITSERIAL_MAX_POOL:
             self._lower_to(emitter, kind, call, outputs, [], {0: SIGNS})
             for i in floats:
                 emitter.replace(outputs[i], self._unpack(emitter, outputs[i]))
             return
-        as_bits = self._forms.as_bits
-        bits = {i: as_bits[var] for i, var in enumerate(outputs) if var in as_bits}
+        if kind != ELEMENTWISE:
+            # A kernel that packs several planes computes its values once for each of them.
+            floats = sorted({*floats, *(i for i, levels in bits.items() if levels != SIGNS)})
+            bits = {i: levels for i, levels in bits.items() if levels == SIGNS}
         self._lower_to(emitter, kind, call, outputs, floats, bits)
 
     def _lower_to(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mxnet as mx
@@ -42,15 +43,15 @@ class Result:
     ----------
     output : numpy.ndarray
         Of the first head.
-    before_jumps : dict of str to numpy.ndarray
-        By the name of the node that quantizes.
+    inside : dict of str to numpy.ndarray
+        First outputs of nodes by name: what each quantizer reads, and what was asked for.
     near : int
         Values within `NEAR` of where their quantizer jumps, relative to the largest of their
         tensor (at least 1).
     """
 
     output: np.ndarray
-    before_jumps: dict[str, np.ndarray]
+    inside: dict[str, np.ndarray]
     near: int
 
 
@@ -59,16 +60,15 @@ def export(net: HybridBlock, shape: tuple[int, ...]) -> Model:
     return Model(mx.sym.load_json(text), graph_from_text(text, params))
 
 
-def run_mxnet(model: Model, x: np.ndarray) -> Result:
-    """Run in inference mode, all quantizers' inputs included."""
-    sources = _before_jumps(model)
+def run_mxnet(model: Model, x: np.ndarray, also: Sequence[str] = ()) -> Result:
+    """Run in inference mode; return also what is read by quantizers and what named nodes give."""
+    jumps = jump_sources(model.graph)
+    names = list(dict.fromkeys([*jumps, *also]))
     internals = model.symbol.get_internals()
-    heads = mx.sym.Group([model.symbol[0], *(internals[source] for source in sources.values())])
+    heads = mx.sym.Group([model.symbol[0], *(internals[f"{name}_output"] for name in names)])
     output, *values = _forward(heads, model, x)
-    before = dict(zip(sources, values, strict=True))
-    kinds = {node.name: node.op for node in model.graph.nodes}
-    near = sum(_count_near(value, kinds[name]) for name, value in before.items())
-    return Result(output, before, near)
+    inside = dict(zip(names, values, strict=True))
+    return Result(output, inside, sum(_count_near(inside[n], op) for n, op in jumps.items()))
 
 
 def _forward(heads: mx.sym.Symbol, model: Model, x: np.ndarray) -> list[np.ndarray]:
@@ -82,11 +82,14 @@ def _forward(heads: mx.sym.Symbol, model: Model, x: np.ndarray) -> list[np.ndarr
     return [o.asnumpy() for o in (outputs if isinstance(outputs, list | tuple) else [outputs])]
 
 
-def _before_jumps(model: Model) -> dict[str, str]:
-    """Name what each quantizer reads, as MXNet names outputs; not variables: those are exact."""
-    nodes = model.graph.nodes
-    reads = {n.name: nodes[n.inputs[0].node] for n in nodes if n.op in JUMPS}
-    return {n: f"{source.name}_output" for n, source in reads.items() if not source.is_variable}
+def jump_sources(graph: Graph) -> dict[str, str]:
+    """Name the nodes that quantizers read, and the quantizers' operators.
+
+    Variables are left out: quantizing the parameters themselves is exact.
+    """
+    nodes = graph.nodes
+    reads = [(nodes[n.inputs[0].node], n.op) for n in nodes if n.op in JUMPS]
+    return {source.name: op for source, op in reads if not source.is_variable}
 
 
 def _count_near(values: np.ndarray, op: str) -> int:
