@@ -10,9 +10,6 @@ from .converters import REGISTRY
 from .graph import Edge, Graph, Node
 from .operators import used_slots
 
-NAMES_SHOWN = 5
-"""Node names listed for each reason; the count tells of the others."""
-
 
 def check_supported(graph: Graph) -> None:
     """Check the operators and attributes of every node that inference needs.
@@ -55,5 +52,4 @@ def _secondary_outputs(graph: Graph) -> list[tuple[Node, Edge]]:
 
 
 def _describe(op: str, reason: str, names: list[str]) -> str:
-    shown = ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
-    return f"{len(names)} x {op} ({shown}): {reason}"
+    return f"{len(names)} x {op} ({', '.join(names)}): {reason}"
