@@ -28,7 +28,7 @@ test: lint
 	$(BIN)/pytest -m "not slow and not cuda" -n 2
 
 test-slow: $(VENV)/.installed
-	$(BIN)/pytest -m "slow and not cuda"
+	$(BIN)/pytest -m "slow and not cuda" -n 2
 
 clean:
 	rm -rf $(VENV) demo_output build dist *.egg-info
