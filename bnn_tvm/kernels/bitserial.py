@@ -107,7 +107,7 @@ def bitserial_conv(
     def disagree(index: tuple[Expr, ...], k: list[Expr]) -> Expr:
         n, *position, block, lane = index
         *steps, p, q, word = k
-        at = p * pixel_words + groups.first(block) + word
+        at = p * pixel_words + groups.first(block, blocks) + word
         pixel = padded(n, *window.place(position, steps), at)
         bits = pixel ^ weight(block, *steps, q * words + word, lane)
         return bits if mask is None else bits & mask[block, word, lane]

@@ -48,7 +48,7 @@ def conv(
 
     def dot(*index: Expr) -> Expr:
         n, *position, block, lane = index
-        pixel = padded(n, *window.place(position, steps), groups.first(block) + channel)
+        pixel = padded(n, *window.place(position, steps), groups.first(block, blocks) + channel)
         return te.sum(pixel * weight(block, *steps, channel, lane), axis=[*steps, channel])
 
     positions = window.output_size(tuple(extents))

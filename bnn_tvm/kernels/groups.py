@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from tvm import tirx
 from tvm.ir import Expr
 
 
@@ -21,15 +22,22 @@ class GroupPlan:
         Blocks in a run: those that read the same channels.
     size : int
         Channels that a block reads.
+    runs : int
+        How many runs there are. Blocks past the last one, which fill outputs up, read with it.
     """
 
     step: int
     blocks_per_step: int
     size: int
+    runs: int = 1
 
-    def first(self, block: Expr) -> Expr:
-        """Return the first channel that a block reads."""
-        return 0 if self.step == 0 else block // self.blocks_per_step * self.step
+    def first(self, block: Expr, blocks: int) -> Expr:
+        """Return the first channel that a block, of so many, reads."""
+        if self.step == 0:
+            return 0
+        run = block // self.blocks_per_step
+        filled = blocks > self.runs * self.blocks_per_step
+        return self.step * (tirx.min(run, self.runs - 1) if filled else run)
 
 
 def plan_groups(outputs: int, inputs: int, groups: int, lanes: int, unit: int = 1) -> GroupPlan:
@@ -59,7 +67,7 @@ def plan_groups(outputs: int, inputs: int, groups: int, lanes: int, unit: int = 
     run = groups_per_block * inputs_per_group
     if groups == 1 or not nested or run % unit or groups % groups_per_block:
         return everything
-    return GroupPlan(run // unit, blocks_per_group, run // unit)
+    return GroupPlan(run // unit, blocks_per_group, run // unit, groups // groups_per_block)
 
 
 def spread_groups(weight: np.ndarray, groups: int, plan: GroupPlan, lanes: int) -> np.ndarray:
@@ -92,4 +100,4 @@ def spread_groups(weight: np.ndarray, groups: int, plan: GroupPlan, lanes: int) 
 def in_channels(plan: GroupPlan, unit: int, inputs: int) -> GroupPlan:
     """Count a plan that is in units of channels in channels."""
     size = inputs if plan.step == 0 else plan.size * unit
-    return GroupPlan(plan.step * unit, plan.blocks_per_step, math.ceil(size))
+    return GroupPlan(plan.step * unit, plan.blocks_per_step, math.ceil(size), plan.runs)

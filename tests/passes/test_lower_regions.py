@@ -124,6 +124,22 @@ CASES = {
         lambda g, x: g.conv(g.sign(data(g, x)), random_signs(1, 5, 1, 3, 3), groups=5),
         None,
     ),
+    "several bits behind a layer": (
+        lambda g, x: conv(g, g.quantize(data(g, x), 3)),
+        ["bitpack", *CONV],
+    ),
+    "several bits behind an activation": (
+        lambda g, x: conv(g, g.quantize(g(op.tanh(data(g, x))), 2)),
+        ["bitpack", *CONV],
+    ),
+    "several bits of the input": (
+        lambda g, x: conv(g, g.quantize(x, 2, signed=True)),
+        None,
+    ),
+    "signs of rounded numbers": (
+        lambda g, x: conv(g, g.quantize(data(g, x), 1, signed=True)),
+        CONV,
+    ),
     "border of 0": (lambda g, x: conv(g, g.sign(data(g, x)), size=3, padding=1), None),
 }
 
