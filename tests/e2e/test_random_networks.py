@@ -18,7 +18,7 @@ import bnn_tvm
 
 TARGETS = ("x86-64-vpopcntdq", "x86-64-avx2", "x86-64")
 TOLERANCE = 1e-4
-DRAWS, CHUNK = 500, 25
+DRAWS, CHUNK = 500, 125
 MOST_EXCUSED = 0.1
 
 
