@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import mxnet as mx
 import numpy as np
 import pytest
-from mxnet_harness import Model, export, jump_sources, run_mxnet
+from mxnet_harness import Model, Result, export, jump_sources, run_mxnet
 
 import bnn_tvm
 from bnn_tvm import zoo
@@ -58,10 +58,10 @@ def forget_statistics(block) -> None:
         block._kwargs["momentum"] = 0
 
 
-def try_network(name: str, trained: bool) -> Trial:
+def try_network(name: str, trained: bool, **options) -> Trial:
     shape = (1, *IMAGES.get(name, (3, 64, 64)))
     mx.random.seed(1)
-    net = zoo.get_model(name)
+    net = zoo.get_model(name, **options)
     net.initialize(mx.init.Xavier(magnitude=2))
     net(mx.nd.zeros(shape))
     if trained:
@@ -79,38 +79,38 @@ def check_layers_are_lowered(trial: Trial) -> None:
     assert all(lowered[name] for name in trial.binary_layers)
 
 
-def check_sums_and_logits(trial: Trial) -> None:
-    """Compare the logits, and every binary layer fed with what MXNet feeds it."""
+def check_logits(trial: Trial) -> Result:
+    """Compare the logits; return also what MXNet computes on the way."""
     result = run_mxnet(trial.model, trial.x, trial.binary_layers)
     logits = trial.package.run(trial.x)
     error = np.abs(logits - result.output).max() / np.abs(result.output).max()
     before = [result.inside[name] for name in jump_sources(trial.model.graph)]
     print(
         f"{trial.name}: {len(trial.binary_layers)} binary layers, logits differ by {error:.1e}, "
-        f"{result.near} of {sum(v.size for v in before)} values before signs are near 0"
+        f"{result.near} of {sum(v.size for v in before)} quantized values were near a jump"
     )
     assert np.ptp(result.output) > 0
     assert error <= TOLERANCE or result.near
-    sums = run_layers_apart(trial, result.inside)
-    for name, ours in zip(trial.binary_layers, sums, strict=True):
-        np.testing.assert_array_equal(ours, result.inside[name], err_msg=name)
+    return result
 
 
-def run_layers_apart(trial: Trial, inside: dict[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Cut every binary layer out with its sign and padding, and run each on given values."""
+def check_sums(trial: Trial, inside: dict[str, np.ndarray]) -> None:
+    """Cut every binary layer out with its sign and padding; feed it with what MXNet feeds it."""
     sources = list(jump_sources(trial.model.graph))
     cut = trial.model.graph.extract(sources, trial.binary_layers)
     arrays = {name: inside[name] for name in cut.data_inputs}
     shapes = {name: array.shape for name, array in arrays.items()}
     outputs = bnn_tvm.compile(cut, target=TARGET, input_shape=shapes).run(arrays)
-    return outputs if isinstance(outputs, list | tuple) else (outputs,)
+    sums = outputs if isinstance(outputs, tuple) else (outputs,)
+    for name, ours in zip(trial.binary_layers, sums, strict=True):
+        np.testing.assert_array_equal(ours, inside[name], err_msg=name)
 
 
 @pytest.mark.parametrize("name", FAST)
 def test_network_as_mxnet_computes_it(name):
     trial = try_network(name, trained=True)
     check_layers_are_lowered(trial)
-    check_sums_and_logits(trial)
+    check_sums(trial, check_logits(trial).inside)
 
 
 @pytest.mark.slow
@@ -119,4 +119,22 @@ def test_network_as_mxnet_computes_it(name):
 def test_every_network(name, trained):
     trial = try_network(name, trained)
     check_layers_are_lowered(trial)
-    check_sums_and_logits(trial)
+    check_sums(trial, check_logits(trial).inside)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("lenet", {"bits": 2}),
+        ("resnet18_e1", {"bits": 2}),
+        ("resnet18_e1", {"bits": 1, "bits_a": 4}),
+        ("resnet18_e2", {"approximation": "binet"}),
+        ("densenet28", {"approximation": "xnor"}),
+        ("meliusnet22", {"bits": 3, "bits_a": 1}),
+    ],
+)
+def test_networks_of_several_bits_and_with_scaling(name, options):
+    trial = try_network(name, trained=True, **options)
+    check_layers_are_lowered(trial)
+    check_logits(trial)
