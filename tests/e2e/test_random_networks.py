@@ -2,7 +2,8 @@
 
 A value that lies within rounding of where its quantizer jumps may fall on either side; the sum
 of products of quantized numbers often is such a value, since MXNet rounds at every addition.
-Networks that differ are excused by such values only, and few may be.
+A network that differs is excused by such values only, gets other images then, and few may differ
+on all of them.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import bnn_tvm
 
 TARGETS = ("x86-64-vpopcntdq", "x86-64-avx2", "x86-64")
 TOLERANCE = 1e-4
-DRAWS, CHUNK = 500, 125
-MOST_EXCUSED = 0.1
+DRAWS, CHUNK = 500, 250
+IMAGES = 5
+MOST_EXCUSED = 0.02
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What became of one network.
+    """What became of one network, on the last of the images that it was given.
 
     Attributes
     ----------
@@ -34,9 +36,12 @@ class Draw:
         Values within rounding of a jump.
     binary, lowered : int
         Quantized layers, and those of them that run on bits.
+    images : int
+        One, or more where values near a jump made a difference.
     """
 
     seed: int
+    images: int
     error: float
     near: int
     binary: int
@@ -51,16 +56,20 @@ def compare(seed: int) -> Draw:
     drawn = draw_network(seed)
     randomize(drawn.net, drawn.shape, seed)
     model = export(drawn.net, drawn.shape)
-    x = np.random.default_rng(seed).standard_normal(drawn.shape).astype(np.float32)
-    expected = run_mxnet(model, x)
     target = TARGETS[seed % len(TARGETS)]
     package = bnn_tvm.compile(model.graph, target=target, input_shape=drawn.shape)
-    y = package.run(x)
-    assert y.shape == expected.output.shape
-    error = np.abs(y - expected.output).max() / max(1, np.abs(expected.output).max())
     layers = [layer for layer in package.manifest.layers if layer.name.startswith("q")]
     lowered = sum(layer.lowered for layer in layers)
-    return Draw(seed, float(error), expected.near, len(layers), lowered)
+    rng = np.random.default_rng(seed)
+    for images in range(1, IMAGES + 1):
+        x = rng.standard_normal(drawn.shape).astype(np.float32)
+        expected, y = run_mxnet(model, x), package.run(x)
+        error = np.abs(y - expected.output).max() / max(1, np.abs(expected.output).max())
+        draw = Draw(seed, images, float(error), expected.near, len(layers), lowered)
+        if draw.agrees or not draw.near:
+            break
+    assert y.shape == expected.output.shape
+    return draw
 
 
 def check(seeds: range) -> None:
@@ -69,11 +78,13 @@ def check(seeds: range) -> None:
     excused = [draw for draw in differing if draw.near]
     print(
         f"{len(draws)} networks of {sum(d.binary for d in draws)} quantized layers: "
-        f"{len(draws) - len(differing)} as MXNet, {len(excused)} excused by values near a jump, "
+        f"{sum(d.agrees for d in draws)} as MXNet, "
+        f"{sum(d.agrees and d.images > 1 for d in draws)} of them not on the first image, "
+        f"{len(excused)} excused by values near a jump on every image, "
         f"{sum(d.near for d in draws)} such values in {sum(d.near > 0 for d in draws)} networks"
     )
     assert not [draw for draw in differing if not draw.near]
-    assert len(excused) <= max(1, MOST_EXCUSED * len(draws)), excused
+    assert len(excused) <= MOST_EXCUSED * len(draws), excused
     assert not [draw for draw in draws if draw.lowered < draw.binary]
 
 
