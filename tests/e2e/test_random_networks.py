@@ -1,9 +1,9 @@
 """Networks drawn from the grammar of the layers, compiled and compared with MXNet.
 
 A value that lies within rounding of where its quantizer jumps may fall on either side; the sum
-of products of quantized numbers often is such a value, since MXNet rounds at every addition.
-A network that differs is excused by such values only, gets other images then, and few may differ
-on all of them.
+of products of quantized numbers often is exactly there, and MXNet misses it by the rounding of
+its additions. A network that differs is compared with MXNet on exact ties, and excused only by
+other values near a jump.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from mxnet_harness import export, randomize, run_mxnet
+from mxnet_harness import export, randomize, run_mxnet, run_with_exact_ties
 from network_grammar import draw_network
 
 import bnn_tvm
@@ -20,29 +20,28 @@ import bnn_tvm
 TARGETS = ("x86-64-vpopcntdq", "x86-64-avx2", "x86-64")
 TOLERANCE = 1e-4
 DRAWS, CHUNK = 500, 250
-IMAGES = 5
-MOST_EXCUSED = 0.02
+MOST_EXCUSED = 0.01
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What became of one network, on the last of the images that it was given.
+    """What became of one network.
 
     Attributes
     ----------
     error : float
         Largest difference from MXNet, relative to the largest output, at least 1.
+    tie_error : float
+        The same from MXNet on exact ties; 0 where that was not asked.
     near : int
         Values within rounding of a jump.
     binary, lowered : int
         Quantized layers, and those of them that run on bits.
-    images : int
-        One, or more where values near a jump made a difference.
     """
 
     seed: int
-    images: int
     error: float
+    tie_error: float
     near: int
     binary: int
     lowered: int
@@ -51,37 +50,44 @@ class Draw:
     def agrees(self) -> bool:
         return self.error <= TOLERANCE
 
+    @property
+    def agrees_on_ties(self) -> bool:
+        return not self.agrees and self.near > 0 and self.tie_error <= TOLERANCE
+
+
+def relative_error(y: np.ndarray, expected: np.ndarray) -> float:
+    assert y.shape == expected.shape
+    return float(np.abs(y - expected).max() / max(1, np.abs(expected).max()))
+
 
 def compare(seed: int) -> Draw:
     drawn = draw_network(seed)
     randomize(drawn.net, drawn.shape, seed)
     model = export(drawn.net, drawn.shape)
+    x = np.random.default_rng(seed).standard_normal(drawn.shape).astype(np.float32)
+    expected = run_mxnet(model, x)
     target = TARGETS[seed % len(TARGETS)]
     package = bnn_tvm.compile(model.graph, target=target, input_shape=drawn.shape)
+    y = package.run(x)
+    error, tie_error = relative_error(y, expected.output), 0.0
+    if error > TOLERANCE and expected.near:
+        tie_error = relative_error(y, run_with_exact_ties(model, x))
     layers = [layer for layer in package.manifest.layers if layer.name.startswith("q")]
     lowered = sum(layer.lowered for layer in layers)
-    rng = np.random.default_rng(seed)
-    for images in range(1, IMAGES + 1):
-        x = rng.standard_normal(drawn.shape).astype(np.float32)
-        expected, y = run_mxnet(model, x), package.run(x)
-        error = np.abs(y - expected.output).max() / max(1, np.abs(expected.output).max())
-        draw = Draw(seed, images, float(error), expected.near, len(layers), lowered)
-        if draw.agrees or not draw.near:
-            break
-    assert y.shape == expected.output.shape
-    return draw
+    return Draw(seed, error, tie_error, expected.near, len(layers), lowered)
 
 
 def check(seeds: range) -> None:
     draws = [compare(seed) for seed in seeds]
-    differing = [draw for draw in draws if not draw.agrees]
+    differing = [draw for draw in draws if not draw.agrees and not draw.agrees_on_ties]
     excused = [draw for draw in differing if draw.near]
     print(
         f"{len(draws)} networks of {sum(d.binary for d in draws)} quantized layers: "
         f"{sum(d.agrees for d in draws)} as MXNet, "
-        f"{sum(d.agrees and d.images > 1 for d in draws)} of them not on the first image, "
-        f"{len(excused)} excused by values near a jump on every image, "
-        f"{sum(d.near for d in draws)} such values in {sum(d.near > 0 for d in draws)} networks"
+        f"{sum(d.agrees_on_ties for d in draws)} as MXNet on exact ties, "
+        f"{len(excused)} excused by values near a jump, "
+        f"{len(differing) - len(excused)} wrong; "
+        f"{sum(d.near for d in draws)} values near a jump in {sum(d.near > 0 for d in draws)}"
     )
     assert not [draw for draw in differing if not draw.near]
     assert len(excused) <= MOST_EXCUSED * len(draws), excused
