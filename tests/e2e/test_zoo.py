@@ -19,6 +19,9 @@ TARGET = "x86-64-vpopcntdq"
 TOLERANCE = 1e-4
 FAST = ("resnet18_e1", "densenet28", "meliusnet22")
 IMAGES = {"lenet": (1, 28, 28)}
+# Other options than the shape that a network asks for.
+STRUCTURE = {"block_config": (2, 3), "reduction": (2,)}
+OPTIONS = {"densenet_flex": STRUCTURE, "meliusnet_flex": STRUCTURE}
 # Binary layers are made by these blocks; their nodes carry the blocks' names.
 BINARY = ("qconv", "qdense")
 
@@ -61,7 +64,7 @@ def forget_statistics(block) -> None:
 def try_network(name: str, trained: bool, **options) -> Trial:
     shape = (1, *IMAGES.get(name, (3, 64, 64)))
     mx.random.seed(1)
-    net = zoo.get_model(name, **options)
+    net = zoo.get_model(name, **OPTIONS.get(name, {}), **options)
     net.initialize(mx.init.Xavier(magnitude=2))
     net(mx.nd.zeros(shape))
     if trained:
