@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,10 @@ import tvm
 from tvm import relax, tirx
 from tvm.ir import IRModule
 
-from .errors import ToolchainError
+from .errors import TargetError
 from .schedules import Rule, schedule_kernel
 from .target import Target
-
-# What TVM can link with, in its order of preference.
-_COMPILERS = ("g++", "gcc", "clang++", "clang", "c++", "cc")
+from .toolchain import find_linker
 
 
 @dataclass(frozen=True)
@@ -54,16 +51,19 @@ def build_library(mod: IRModule, target: Target) -> bytes:
 
     Raises
     ------
+    TargetError
+        If the target has no operating system that could load a library.
     ToolchainError
         If there is no compiler to link with.
     """
-    if not any(shutil.which(name) for name in _COMPILERS):
-        raise ToolchainError(
-            f"no C++ compiler to link with (looked for {', '.join(_COMPILERS)}); "
-            "install one, on Debian with: apt-get install g++"
+    if target.is_bare_metal:
+        raise TargetError(
+            f"{target.id} has no operating system to load a library; "
+            "choose a target of a board that has one (bnn-tvm targets)"
         )
+    linker = find_linker(target)
     executable = tvm.compile(mod, target=target.to_tvm())
     with tempfile.TemporaryDirectory(prefix="bnn_tvm_") as folder:
         path = Path(folder) / "model.so"
-        executable.export_library(str(path), options=["-s"])
+        executable.export_library(str(path), options=["-s"], cc=linker)
         return path.read_bytes()

@@ -13,8 +13,8 @@ from .package.manifest import TargetInfo
 
 CPUINFO = Path("/proc/cpuinfo")
 
-# Other systems' names for what LLVM triples call x86_64 and aarch64.
-_ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
+# Other systems' names for what LLVM triples call x86_64, aarch64 and arm.
+_ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64", "armv7l": "arm", "armv8l": "arm"}
 
 DEVICES = ("local",)
 

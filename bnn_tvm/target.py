@@ -19,7 +19,7 @@ from .package.manifest import TargetInfo
 HOST = "host"
 
 _KINDS = ("llvm",)
-_POPCOUNTS = ("vpopcntd", "pshufb", "popcnt", "none")
+_POPCOUNTS = ("vpopcntd", "cnt", "pshufb", "popcnt", "none")
 _WORD_BITS = (8, 32)
 
 
@@ -48,12 +48,14 @@ class Target:
     vector_bits, vector_registers : int
         Width and number of the vector registers.
     l1_kib, l2_kib : int
-        Data cache of one core, KiB.
+        Data cache of one core, KiB; 0 if there is none.
     native_popcount : str
-        Best way to count bits: ``vpopcntd`` (vector instruction), ``pshufb`` (byte
-        table in a register), ``popcnt`` (scalar instruction) or ``none``.
+        Best way to count bits: ``vpopcntd`` (vectors of 32-bit numbers), ``cnt`` (vectors of
+        bytes), ``pshufb`` (byte table in a register), ``popcnt`` (scalar instruction) or ``none``.
     word_bits : int
         Width of the words that channels are packed into.
+    toolchain : str
+        Prefix of the GNU cross tools, such as ``aarch64-linux-gnu`` of ``aarch64-linux-gnu-gcc``.
     """
 
     id: str
@@ -71,13 +73,16 @@ class Target:
     l2_kib: int
     native_popcount: str
     word_bits: int
+    toolchain: str
 
     def __post_init__(self) -> None:
         self._one_of("kind", _KINDS)
         self._one_of("native_popcount", _POPCOUNTS)
         self._one_of("word_bits", _WORD_BITS)
-        for key in ("num_cores", "vector_bits", "vector_registers", "l1_kib", "l2_kib"):
+        for key in ("num_cores", "vector_bits", "vector_registers"):
             self._require(key, getattr(self, key) > 0, "must be above 0")
+        for key in ("l1_kib", "l2_kib"):
+            self._require(key, getattr(self, key) >= 0, "must not be below 0")
         self._require("vector_bits", self.vector_bits % self.word_bits == 0, "must hold words")
         self._require("triple", "-" in self.triple, "must be an LLVM triple")
         signed = all(feature[:1] in ("+", "-") for feature in self.features)
@@ -97,6 +102,11 @@ class Target:
         """First part of the triple."""
         return self.triple.split("-")[0]
 
+    @property
+    def is_bare_metal(self) -> bool:
+        """Tell whether there is no operating system, and so nothing that loads libraries."""
+        return "none" in self.triple.split("-")
+
     def info(self) -> TargetInfo:
         """Say what a package's manifest needs of this target."""
         return TargetInfo(self.id, self.triple, self.mcpu, self.cpu_flags, self.num_cores)
@@ -105,6 +115,8 @@ class Target:
         """Make TVM's target object; imports the compiler."""
         import tvm
 
+        # TVM passes floats in general registers unless told otherwise, whatever the triple says.
+        abi = {"mfloat-abi": "hard"} if self.triple.endswith("hf") else {}
         return tvm.target.Target(
             {
                 "kind": self.kind,
@@ -112,6 +124,7 @@ class Target:
                 "mcpu": self.mcpu,
                 "mattr": list(self.features),
                 "num-cores": self.num_cores,
+                **abi,
             }
         )
 

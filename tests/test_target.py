@@ -9,9 +9,12 @@ import pytest
 
 from bnn_tvm.device import LocalDevice
 from bnn_tvm.errors import TargetError
-from bnn_tvm.target import detect_host, get_target, list_targets
+from bnn_tvm.target import Target, detect_host, get_target, list_targets
 
 IDS = [target.id for target in list_targets()]
+X86 = ["x86-64-vpopcntdq", "x86-64-avx2", "x86-64"]
+ARM_64 = ["cortex-a76", "neoverse-n1", "cortex-a53", "cortex-a72"]
+OTHERS = ["armv7-neon", "cortex-m4", "cortex-m7", "riscv64"]
 
 GOOD = """
 id = "board"
@@ -29,6 +32,7 @@ l1_kib = 32
 l2_kib = 1024
 native_popcount = "none"
 word_bits = 32
+toolchain = "aarch64-linux-gnu"
 """
 
 
@@ -37,28 +41,39 @@ def machine(*ids: str, cores: int = 4, architecture: str = "x86_64") -> LocalDev
     return LocalDevice(architecture, "a CPU", frozenset(flags), cores)
 
 
+def of_architecture(architecture: str) -> list[Target]:
+    return [target for target in list_targets() if target.architecture == architecture]
+
+
 def test_installed_targets_are_listed_best_first():
-    assert IDS == ["x86-64-vpopcntdq", "x86-64-avx2", "x86-64"]
-    ranks = [target.rank for target in list_targets()]
+    assert sorted(IDS) == sorted(X86 + ARM_64 + OTHERS)
+    assert [target.id for target in of_architecture("x86_64")] == X86
+    assert [target.id for target in of_architecture("aarch64")] == ARM_64
+
+
+@pytest.mark.parametrize("architecture", sorted({t.architecture for t in list_targets()}))
+def test_ranks_order_the_targets_of_an_architecture(architecture):
+    ranks = [target.rank for target in of_architecture(architecture)]
     assert ranks == sorted(ranks, reverse=True) and len(set(ranks)) == len(ranks)
 
 
-def test_better_targets_ask_for_strictly_more():
-    flags = [set(target.cpu_flags) for target in list_targets()]
-    assert all(better > worse for better, worse in itertools.pairwise(flags))
+@pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
+def test_better_targets_ask_for_as_much_or_more(architecture):
+    flags = [set(target.cpu_flags) for target in of_architecture(architecture)]
+    assert all(better >= worse for better, worse in itertools.pairwise(flags))
 
 
-@pytest.mark.parametrize("name", IDS)
+@pytest.mark.parametrize("name", X86)
 def test_the_host_is_the_best_target_that_fits(name):
     host = detect_host(machine(name, cores=6))
     assert host == dataclasses.replace(get_target(name), num_cores=6)
 
 
-@pytest.mark.parametrize("name", IDS)
+@pytest.mark.parametrize("name", X86)
 @pytest.mark.parametrize("flag", ["avx512_vpopcntdq", "avx2", "popcnt"])
 def test_one_missing_flag_drops_to_a_lower_target(name, flag):
     lacking = dataclasses.replace(machine(name), flags=machine(name).flags - {flag})
-    fitting = [t.id for t in list_targets() if set(t.cpu_flags) <= lacking.flags]
+    fitting = [t.id for t in of_architecture("x86_64") if set(t.cpu_flags) <= lacking.flags]
     if not fitting:
         with pytest.raises(TargetError, match="no installed target fits"):
             detect_host(lacking)
@@ -66,9 +81,22 @@ def test_one_missing_flag_drops_to_a_lower_target(name, flag):
         assert detect_host(lacking).id == fitting[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [
+        ("cortex-a76", "cortex-a76"),
+        ("neoverse-n1", "cortex-a76"),
+        # Their flags do not tell these two apart; the order for the first suits both.
+        ("cortex-a72", "cortex-a53"),
+    ],
+)
+def test_the_host_of_an_arm_board(name, host):
+    assert detect_host(machine(name, architecture="aarch64")).id == host
+
+
 def test_no_target_for_another_architecture():
-    with pytest.raises(TargetError, match="riscv64"):
-        detect_host(machine(*IDS, architecture="riscv64"))
+    with pytest.raises(TargetError, match="s390x"):
+        detect_host(machine(*IDS, architecture="s390x"))
 
 
 def test_host_by_name_is_this_machines():
@@ -91,7 +119,7 @@ def test_info_carries_what_a_machine_must_have():
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("x86-avx2", "x86-64-avx2"), ("hosts", "host"), ("zzz", "known are host, x86-64")],
+    [("x86-avx2", "x86-64-avx2"), ("hosts", "host"), ("zzz", "known are host, armv7-neon")],
 )
 def test_unknown_ids_get_suggestions(name, hint):
     with pytest.raises(TargetError) as caught:
@@ -118,7 +146,12 @@ def test_a_new_board_is_a_file(tmp_path):
         ('["+neon"]', '["neon"]', "board.toml: features must each start with + or -"),
         ("word_bits = 32", "word_bits = 24", "board.toml: word_bits must be one of 8, 32"),
         ("vector_bits = 128", "vector_bits = 100", "board.toml: vector_bits must hold words"),
-        ("l1_kib = 32", "l1_kib = 0", "board.toml: l1_kib must be above 0"),
+        (
+            "vector_registers = 32",
+            "vector_registers = 0",
+            "board.toml: vector_registers must be above 0",
+        ),
+        ("l1_kib = 32", "l1_kib = -1", "board.toml: l1_kib must not be below 0"),
         ("num_cores = 4", "num_cores = -4", "board.toml: num_cores must be above 0"),
         ('"llvm"', '"cuda"', "board.toml: kind must be one of llvm"),
         ('"none"', '"fast"', "board.toml: native_popcount must be one of vpopcntd"),

@@ -28,7 +28,8 @@ LAYERS: dict[str, set[str]] = {
     "passes": {"errors", "reference", "target", "importer", "kernels"},
     "targets": set(),
     "schedules": {"errors", "target", "kernels"},
-    "build": {"errors", "target", "schedules"},
+    "toolchain": {"errors", "device", "target"},
+    "build": {"errors", "target", "schedules", "toolchain"},
     "report": {"errors", "package", "kernels", "passes", "build"},
     "compiler": {
         "errors",
