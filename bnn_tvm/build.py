@@ -11,34 +11,38 @@ from tvm import relax, tirx
 from tvm.ir import IRModule
 
 from .errors import TargetError
-from .schedules import Rule, schedule_kernel
+from .schedules import NO_RECORDS, Records, Scheduled, schedule_kernel
 from .target import Target
 from .toolchain import find_linker
 
 
 @dataclass(frozen=True)
 class ScheduledModule:
-    """A module whose kernels are scheduled, and by which rule each of them was."""
+    """A module whose kernels are scheduled, and how each of them was, by name."""
 
     mod: IRModule
-    rules: dict[str, Rule]
+    kernels: dict[str, Scheduled]
 
 
-def schedule_module(mod: IRModule, target: Target) -> ScheduledModule:
-    """Schedule every kernel of a lowered module.
-
-    Operators that no region took become kernels of TVM's operator library first.
-    """
+def legalize(mod: IRModule) -> IRModule:
+    """Make kernels of TVM's operator library of the operators that no region took."""
     mod = relax.transform.LegalizeOps()(mod)
     mod = relax.transform.RewriteDataflowReshape()(mod)
-    mod = relax.transform.DeadCodeElimination()(mod)
-    rules: dict[str, Rule] = {}
+    return relax.transform.DeadCodeElimination()(mod)
+
+
+def schedule_module(
+    mod: IRModule, target: Target, records: Records = NO_RECORDS
+) -> ScheduledModule:
+    """Schedule every kernel of a lowered module; those that have a record, by what it says."""
+    mod = legalize(mod)
+    kernels: dict[str, Scheduled] = {}
     for gvar, func in list(mod.functions.items()):
         if isinstance(func, tirx.PrimFunc):
-            scheduled = schedule_kernel(func, target)
+            scheduled = schedule_kernel(func, target, records)
             mod.update_func(gvar, scheduled.func)
-            rules[gvar.name_hint] = scheduled.rule
-    return ScheduledModule(mod, rules)
+            kernels[gvar.name_hint] = scheduled
+    return ScheduledModule(mod, kernels)
 
 
 def build_library(mod: IRModule, target: Target) -> bytes:

@@ -58,3 +58,9 @@ class InputError(UserError):
     """An input array has the wrong shape, dtype or file format."""
 
     exit_code = 8
+
+
+class TuneLogError(UserError):
+    """A tuning log is damaged, of another machine or target, or does not fit a kernel."""
+
+    exit_code = 9

@@ -148,7 +148,7 @@ def _kernel(
     name: str, func: tirx.PrimFunc, scheduled: ScheduledModule, layers: tuple[LayerInfo, ...]
 ) -> KernelInfo:
     mine = [layer for layer in layers if layer.kernel == name]
-    rule = scheduled.rules[name]
+    schedule = scheduled.kernels[name]
     return KernelInfo(
         name=name,
         kind=str(func.attrs[KERNEL]) if KERNEL in func.attrs else name.rstrip("0123456789_"),
@@ -158,8 +158,9 @@ def _kernel(
         num_outputs=int(func.attrs[NUM_OUTPUTS]) if NUM_OUTPUTS in func.attrs else 1,
         macs=mine[0].macs if mine else 0,
         binary=bool(mine) and mine[0].lowered,
-        rule=rule.name,
-        source=rule.source,
+        rule=schedule.rule,
+        source=schedule.source,
+        note=schedule.note,
     )
 
 

@@ -7,13 +7,15 @@ from tvm import tirx
 from bnn_tvm.target import Target
 
 from . import portable, x86
-from .rule import Rule, Scheduled, apply_first
+from .rule import NO_RECORDS, Record, Records, Rule, Scheduled, apply_first
 
-__all__ = ["RULES", "Rule", "Scheduled", "schedule_kernel"]
+__all__ = ["NO_RECORDS", "RULES", "Record", "Records", "Rule", "Scheduled", "schedule_kernel"]
 
 RULES: tuple[Rule, ...] = (*x86.RULES, *portable.RULES)
 
 
-def schedule_kernel(func: tirx.PrimFunc, target: Target) -> Scheduled:
-    """Schedule a kernel by the first rule that fits it and the target."""
-    return apply_first(RULES, func, target)
+def schedule_kernel(
+    func: tirx.PrimFunc, target: Target, records: Records = NO_RECORDS
+) -> Scheduled:
+    """Schedule a kernel by the first rule that fits it and the target, tuned if it has a record."""
+    return apply_first(RULES, func, target, records)

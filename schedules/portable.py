@@ -7,10 +7,11 @@ from tvm.s_tir import Schedule
 
 from bnn_tvm.target import Target
 
+from .choices import Choose
 from .rule import Rule
 
 
-def _as_written(func: tirx.PrimFunc, target: Target, tunable: bool) -> Schedule:
+def _as_written(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule:
     """Run the loops in the order in which the kernel is written."""
     return Schedule(func)
 

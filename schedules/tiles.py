@@ -29,14 +29,17 @@ class Tile:
     pixels: int
     vectors: int
 
+    def __str__(self) -> str:
+        return f"{self.pixels}x{self.vectors}"
+
     @property
     def accumulators(self) -> int:
         """Count the registers that hold sums."""
         return self.pixels * self.vectors
 
 
-def choose_tile(pixels: int, blocks: int, vector_step: int, target: Target) -> Tile:
-    """Choose the tile that loads least for the sums it keeps.
+def rank_tiles(pixels: int, blocks: int, vector_step: int, target: Target) -> list[Tile]:
+    """List the tiles that fit the registers; first the one that loads least for its sums.
 
     Each step of the reduction loads ``vectors`` weight vectors and ``pixels`` broadcast
     activations for ``pixels * vectors`` sums.
@@ -52,18 +55,30 @@ def choose_tile(pixels: int, blocks: int, vector_step: int, target: Target) -> T
     target : Target
     """
     limit = target.vector_registers - _SPARE_REGISTERS
-    candidates = [
-        Tile(_width(pixels, limit // vectors), vectors)
+    heights = [
+        vectors
         for vectors in range(vector_step, min(blocks, limit) + 1, vector_step)
         if blocks % vectors == 0
     ]
-    return min(candidates or [Tile(1, vector_step)], key=_cost)
+    preferred = [Tile(_width(pixels, limit // vectors), vectors) for vectors in heights]
+    best = min(preferred or [Tile(1, vector_step)], key=_cost)
+    others = {
+        Tile(width, vectors)
+        for vectors in heights
+        for width in _even_widths(pixels, limit // vectors)
+    }
+    return [best, *sorted(others - {best}, key=lambda tile: (_cost(tile), tile.vectors))]
 
 
 def _width(pixels: int, at_most: int) -> int:
     """Prefer a divisor of the row; take a width that leaves a rest if divisors are small."""
     divisor = largest_divisor(pixels, at_most)
     return divisor if divisor * 2 > min(at_most, pixels) else min(at_most, pixels)
+
+
+def _even_widths(pixels: int, at_most: int) -> set[int]:
+    """List, for each number of tiles in a row, the width that divides it most evenly."""
+    return {width for n in range(1, pixels + 1) if (width := -(-pixels // n)) <= at_most}
 
 
 def _cost(tile: Tile) -> float:

@@ -27,6 +27,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from bnn_tvm.kernels.stages import ACCUMULATE, PADDED, PARTIAL
 from bnn_tvm.target import Target
 
+from .choices import Choose
 from .outputs import Outputs, find_outputs
 from .rule import Rule, is_layer, kernel_kind
 from .steps import (
@@ -40,7 +41,7 @@ from .steps import (
     unroll_all,
     vectorize_innermost,
 )
-from .tiles import ENOUGH_SUMS, Tile, choose_tile
+from .tiles import ENOUGH_SUMS, Tile, rank_tiles
 from .x86_intrinsics import PACK as PACK_INTRINSICS
 
 # Steps of a pooling window that are worth their code.
@@ -55,7 +56,7 @@ def _is_vector_x86(target: Target) -> bool:
     return target.architecture == "x86_64" and target.vector_bits >= 256
 
 
-def _tile_layer(func: tirx.PrimFunc, target: Target, tunable: bool) -> Schedule | None:
+def _tile_layer(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
     """Keep a tile of pixels times channel vectors in registers over the whole reduction.
 
     The weights of one channel tile stay in L1 while all pixels pass.
@@ -67,9 +68,9 @@ def _tile_layer(func: tirx.PrimFunc, target: Target, tunable: bool) -> Schedule 
     if outputs is None:
         return None
     *_, x, blocks, lanes = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
-    tile = choose_tile(x, blocks, max(outputs.group // lanes, 1), target)
+    tile = choose("tile", rank_tiles(x, blocks, max(outputs.group // lanes, 1), target))
     sums = _split_sum(sch, tile) if kernel_kind(func) == "dense" else None
-    here, inside = _tile_output(sch, outputs, tile.pixels, tile.vectors * lanes)
+    here, inside = _tile_output(sch, outputs, tile.pixels, tile.vectors * lanes, choose)
     _compute_outputs(sch, outputs, inside, target)
     _accumulate_in_registers(sch, here)
     if sums is not None:
@@ -81,7 +82,7 @@ def _tile_layer(func: tirx.PrimFunc, target: Target, tunable: bool) -> Schedule 
 
 
 def _tile_output(
-    sch: Schedule, outputs: Outputs, pixels: int, channels: int
+    sch: Schedule, outputs: Outputs, pixels: int, channels: int, choose: Choose
 ) -> tuple[LoopRV, LoopRV]:
     """Tile the loops of an output; return the loop around one tile, and that over its groups.
 
@@ -98,9 +99,11 @@ def _tile_output(
     x_tiles, in_x = sch.split(x, [None, pixels])
     batch, rows = outer[:1], outer[1:]
     sch.reorder(*batch, channel_tiles, *rows, x_tiles, in_x, *inner)
+    if extent(sch, channel_tiles) > 1 and choose("outside", ("channels", "rows")) == "rows":
+        sch.reorder(*rows, channel_tiles)
     sch.unroll(in_x)
     if count_iterations(sch, outputs.main) >= _LEAST_PARALLEL_WORK:
-        sch.parallel(sch.fuse(*batch, channel_tiles, *rows))
+        sch.parallel(sch.fuse(*sch.get_loops(outputs.main)[: len(batch) + 1 + len(rows)]))
     return x_tiles, groups
 
 
@@ -211,7 +214,7 @@ def _unroll_vectors(sch: Schedule, tile: list[LoopRV]) -> None:
     sch.vectorize(lane)
 
 
-def _stream(func: tirx.PrimFunc, target: Target, tunable: bool) -> Schedule | None:
+def _stream(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
     """Pass once over memory: poolings, elementwise chains and the packing of their signs."""
     if not _is_vector_x86(target) or not kernel_kind(func) or is_layer(func):
         return None
@@ -224,7 +227,7 @@ def _stream(func: tirx.PrimFunc, target: Target, tunable: bool) -> Schedule | No
         # A copy with a border would cost as much as the pooling.
         sch.compute_inline(padded)
     channels = spatial_extents(sch, outputs.main)[-1] * outputs.channels_per_element
-    here, inside = _tile_output(sch, outputs, 1, channels)
+    here, inside = _tile_output(sch, outputs, 1, channels, choose)
     _compute_outputs(sch, outputs, inside, target)
     pool = find_block(sch, ACCUMULATE)
     if pool is not None:

@@ -62,7 +62,7 @@ def tensor(name: str, shape: tuple[int, ...], dtype: str = "float32") -> TensorI
 
 
 def kernel(name: str, layers: tuple[str, ...], *arguments: TensorInfo, macs: int = 0) -> KernelInfo:
-    return KernelInfo(name, name, layers, arguments, 1, macs, False, "portable", "portable")
+    return KernelInfo(name, name, layers, arguments, 1, macs, False, "portable", "portable", "")
 
 
 def manifest(name: str, inputs, outputs, kernels=(), layers=(), graph=()) -> Manifest:

@@ -31,7 +31,7 @@ DTYPE_BYTES = {
     "float64": 8,
 }
 
-KERNEL_SOURCES = ("tune-log", "hand", "portable")
+KERNEL_SOURCES = ("tuned", "hand", "portable")
 
 # The kind of the nodes that stand for the model's inputs.
 INPUT = "input"
@@ -125,6 +125,8 @@ class KernelInfo:
         The schedule rule that matched.
     source : str
         Where the schedule came from: one of `KERNEL_SOURCES`.
+    note : str
+        The choices of a tuned schedule, or why a tuning record was not used; else empty.
     """
 
     name: str
@@ -136,6 +138,7 @@ class KernelInfo:
     binary: bool
     rule: str
     source: str
+    note: str
 
     def __post_init__(self) -> None:
         _require(

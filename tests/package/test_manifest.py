@@ -41,6 +41,7 @@ def kernels(draw) -> KernelInfo:
         binary=draw(st.booleans()),
         rule=draw(names),
         source=draw(st.sampled_from(KERNEL_SOURCES)),
+        note=draw(names),
     )
 
 

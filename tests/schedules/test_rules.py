@@ -47,7 +47,7 @@ def schedule_with(rules, mod, target):
             scheduled = apply_first(rules, func, get_target(target))
             mod.update_func(gvar, scheduled.func)
             if KERNEL in func.attrs:
-                chosen.setdefault(str(func.attrs[KERNEL]), set()).add(scheduled.rule.name)
+                chosen.setdefault(str(func.attrs[KERNEL]), set()).add(scheduled.rule)
     return mod, chosen
 
 
