@@ -5,7 +5,7 @@ PYTHON ?= $(or $(shell for python in python3.11 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint benchmark clean
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c '$(IS_311)' 2>/dev/null || \
@@ -29,6 +29,11 @@ test: lint
 
 test-slow: $(VENV)/.installed
 	$(BIN)/pytest -m "slow and not cuda" -n 2
+
+benchmark: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[benchmark]'
+	$(BIN)/python -m benchmarks prepare
+	$(BIN)/python -m benchmarks time
 
 clean:
 	rm -rf $(VENV) demo_output build dist *.egg-info

@@ -1,0 +1,143 @@
+"""The command ``python -m benchmarks``: prepare, time, report."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from bnn_tvm.benchmark.measure import Plan
+from bnn_tvm.errors import BnnTvmError, DeviceError, InputError
+
+from .cases import Case, all_cases
+from .results import CaseResult, load_results, save_results
+
+# The base of Typer's usage errors lives in a place that moves between releases.
+_USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
+
+app = typer.Typer(
+    name="benchmarks", help=__doc__, add_completion=False, pretty_exceptions_enable=False
+)
+_FOLDER = Path("build/benchmarks")
+_RESULTS = "results.json"
+
+FolderOption = Annotated[Path, typer.Option("--folder", help="Where files are kept.")]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option("--only", help="Cases whose name holds this text; may be repeated."),
+]
+CoreOption = Annotated[
+    list[int] | None,
+    typer.Option("--core", help="Cores to time on, as many as threads; the last ones if left out."),
+]
+RoundsOption = Annotated[int, typer.Option("--rounds", min=1, help="Samples of each entry.")]
+
+
+@app.command("list")
+def list_cases() -> None:
+    """Name every case."""
+    for case in all_cases():
+        typer.echo(case.name)
+
+
+@app.command()
+def prepare(only: OnlyOption = None, folder: FolderOption = _FOLDER) -> None:
+    """Build the files of the cases: packages, and the peers' models."""
+    from .prepare import prepare as build
+
+    build(_select(only), folder, typer.echo)
+
+
+@app.command()
+def time(
+    only: OnlyOption = None,
+    core: CoreOption = None,
+    rounds: RoundsOption = 40,
+    folder: FolderOption = _FOLDER,
+) -> None:
+    """Time prepared cases, each in a process of its own, and report."""
+    results = folder / _RESULTS
+    measured = {r.case.name: r for r in (load_results(results) if results.exists() else ())}
+    for case in _select(only):
+        typer.echo(f"timing {case.name}")
+        measured[case.name] = _time_in_process(case, core, rounds, folder)
+        save_results(tuple(measured.values()), results)
+    report(folder)
+
+
+@app.command()
+def report(folder: FolderOption = _FOLDER) -> None:
+    """Show what was measured, without measuring anything."""
+    from .report import tables
+
+    console = Console()
+    for table in tables({r.case.name: r for r in load_results(folder / _RESULTS)}):
+        console.print(table)
+
+
+@app.command("case", hidden=True)
+def time_case(
+    name: str, result: Path, core: CoreOption = None, rounds: int = 40, folder: Path = _FOLDER
+) -> None:
+    """Time one case in this process and write its result; `time` starts these."""
+    (case,) = (case for case in all_cases() if case.name == name)
+    os.sched_setaffinity(0, _choose_cores(core or [], case.threads))
+    from .timing import time_case as measure
+
+    measured = measure(case, folder, Plan(rounds=rounds, sample_seconds=2e-3))
+    save_results((measured,), result)
+
+
+def _select(only: Sequence[str] | None) -> list[Case]:
+    selected = [c for c in all_cases() if not only or any(text in c.name for text in only)]
+    if not selected:
+        raise InputError(f"no case is called {' or '.join(only or ())}; python -m benchmarks list")
+    return selected
+
+
+def _choose_cores(wanted: Sequence[int], threads: int) -> set[int]:
+    allowed = sorted(os.sched_getaffinity(0))
+    cores = set(wanted[-threads:] or allowed[-threads:])
+    if len(cores) < threads or not cores <= set(allowed):
+        raise DeviceError(
+            f"{threads} thread(s) need as many cores of {allowed}, not {sorted(cores)}; "
+            "name them with --core"
+        )
+    return cores
+
+
+def _time_in_process(
+    case: Case, cores: Sequence[int] | None, rounds: int, folder: Path
+) -> CaseResult:
+    """Time a case in a new process, so that no engine meets the threads of another case."""
+    result = folder / "case.json"
+    options = [f"--core={core}" for core in cores or ()]
+    command = [sys.executable, "-m", "benchmarks", "case", case.name, str(result), *options]
+    command += [f"--rounds={rounds}", f"--folder={folder}"]
+    environment = os.environ | {"OMP_NUM_THREADS": str(case.threads)}
+    done = subprocess.run(command, env=environment, check=False, process_group=0)
+    if done.returncode:
+        raise InputError(f"case {case.name!r} could not be timed; was it prepared?")
+    (measured,) = load_results(result)
+    result.unlink()
+    return measured
+
+
+def main() -> int:
+    """Run the command line; return its exit code."""
+    command = typer.main.get_command(app)
+    try:
+        return command.main(standalone_mode=False) or 0
+    except (BnnTvmError, _USAGE_ERROR) as exc:
+        print("error:", getattr(exc, "format_message", exc.__str__)(), file=sys.stderr)
+        return getattr(exc, "exit_code", 2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
