@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import DeviceError
+from .errors import DeviceError, WrongArchitectureError
 from .package.manifest import TargetInfo
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -57,24 +57,32 @@ class LocalDevice:
         """Name those of `flags` that this processor does not have."""
         return sorted(set(flags) - self.flags)
 
-    def check_runs(self, target: TargetInfo) -> None:
+    def check_runs(self, target: TargetInfo, name: str = "this machine") -> None:
         """Refuse code that this processor would die on.
+
+        Parameters
+        ----------
+        target : TargetInfo
+            What the code was compiled for.
+        name : str, optional
+            What to call this processor's machine in errors.
 
         Raises
         ------
-        DeviceError
+        WrongArchitectureError
             If the architecture differs or a CPU flag is missing.
         """
         architecture = target.triple.split("-")[0]
         if architecture != self.architecture:
-            raise DeviceError(
-                f"the package is for {architecture} ({target.id}) and this machine is "
-                f"{self.architecture}; compile with a target of this machine (bnn-tvm targets)"
+            raise WrongArchitectureError(
+                f"wrong architecture: the package is for {architecture} ({target.id}) and {name} "
+                f"is {self.architecture}; compile with a target that it runs (bnn-tvm targets)"
             )
         if missing := self.lacks(target.features):
-            raise DeviceError(
-                f"this machine's CPU lacks {', '.join(missing)}, which the package's target "
-                f"{target.id} needs; compile with --target host on this machine"
+            raise WrongArchitectureError(
+                f"wrong architecture: the CPU of {name} lacks {', '.join(missing)}, which the "
+                f"package's target {target.id} needs; compile with --target host on that machine, "
+                "or choose another of bnn-tvm targets"
             )
 
 

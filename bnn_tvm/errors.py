@@ -48,6 +48,34 @@ class DeviceError(UserError):
     exit_code = 6
 
 
+class DeviceUnreachableError(DeviceError):
+    """Nothing answers at a board's or a tracker's address, or something else does."""
+
+
+class DeviceBusyError(DeviceError):
+    """Every board that would do is in use by others for longer than one wanted to wait."""
+
+
+class DeviceLostError(DeviceError):
+    """A board ended the connection, or vanished, while it was in use."""
+
+
+class DeviceTimeoutError(DeviceError):
+    """A board did not finish within the time that it was given."""
+
+
+class UploadRefusedError(DeviceError):
+    """A board does not take an upload: it is too large, or not what was sent."""
+
+
+class WrongArchitectureError(DeviceError):
+    """A package holds code for another architecture, or for instructions that a machine lacks."""
+
+
+class WrongNumbersError(DeviceError):
+    """A package gives other numbers on a board than it must."""
+
+
 class PackageError(UserError):
     """A package file is missing, damaged, or of another schema version."""
 

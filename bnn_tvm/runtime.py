@@ -232,7 +232,7 @@ def _check_tvm_version(manifest: Manifest) -> None:
 
 
 @cache
-def _load_tvm_runtime() -> None:
+def load_tvm_runtime() -> None:
     """Load TVM's runtime library alone, unless TVM's Python package already did."""
     if "tvm" in sys.modules:
         return
@@ -251,7 +251,7 @@ def _load_library(library: bytes) -> Any:
     """Load a shared library's bytes; the file is gone again when this returns."""
     import tvm_ffi
 
-    _load_tvm_runtime()
+    load_tvm_runtime()
     with tempfile.TemporaryDirectory(prefix="bnn_tvm-") as folder:
         path = Path(folder) / "model.so"
         path.write_bytes(library)

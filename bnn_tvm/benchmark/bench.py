@@ -11,6 +11,7 @@ import numpy as np
 from ..device import LocalDevice
 from ..errors import InputError
 from ..package import Package
+from .condition import Condition
 from .contestants import (
     Contestant,
     Inputs,
@@ -51,14 +52,45 @@ class ModelReport:
 
 
 @dataclass(frozen=True)
+class NumberCheck:
+    """What a package's outputs on a board were held against before it was timed.
+
+    Attributes
+    ----------
+    against : str
+        What gave the expected outputs.
+    largest_difference : float
+        Largest absolute difference from them.
+    """
+
+    against: str
+    largest_difference: float
+
+
+@dataclass(frozen=True)
 class BenchReport:
-    """Everything that one benchmark measured; the first model is the package itself."""
+    """Everything that one benchmark measured; the first model is the package itself.
+
+    Attributes
+    ----------
+    name, target : str
+    environment : Environment
+    models : tuple of ModelReport
+    kernels : tuple of KernelReport
+    before, after : Condition or None
+        The machine before anything was timed, and at the end.
+    check : NumberCheck or None
+        Of a package on another machine.
+    """
 
     name: str
     target: str
     environment: Environment
     models: tuple[ModelReport, ...]
     kernels: tuple[KernelReport, ...]
+    before: Condition | None = None
+    after: Condition | None = None
+    check: NumberCheck | None = None
 
 
 def bench(
@@ -97,22 +129,32 @@ def bench(
     """
     package = Package.load(path)
     plan = plan or Plan()
-    values = _named_inputs(package, inputs)
+    values = named_inputs(package, inputs)
     own = open_package(path.name, package, threads, device)
     rivals = [
         open_baseline(other, values, threads, device, label)
-        for other, label in zip(baselines, _labels(path, baselines), strict=True)
+        for other, label in zip(baselines, label_baselines(path, baselines), strict=True)
     ]
+    before = Condition.now()
     return BenchReport(
         name=package.manifest.name,
         target=package.manifest.target.id,
         models=_time_models([own, *rivals], values, plan),
         kernels=_time_layers(own, rivals, plan) if per_layer else (),
         environment=describe_environment(device, threads),
+        before=before,
+        after=Condition.now(),
     )
 
 
-def _named_inputs(package: Package, inputs: Sequence[np.ndarray] | None) -> Inputs:
+def named_inputs(package: Package, inputs: Sequence[np.ndarray] | None) -> Inputs:
+    """Give a package's inputs their names; random ones if none are given.
+
+    Raises
+    ------
+    InputError
+        If their number is wrong.
+    """
     if inputs is None:
         return random_inputs(package)
     names = [info.name for info in package.manifest.inputs]
@@ -121,7 +163,7 @@ def _named_inputs(package: Package, inputs: Sequence[np.ndarray] | None) -> Inpu
     return dict(zip(names, inputs, strict=True))
 
 
-def _labels(path: Path, baselines: Sequence[Path]) -> list[str]:
+def label_baselines(path: Path, baselines: Sequence[Path]) -> list[str]:
     """Name each baseline by its file, or by its whole path where file names collide."""
     names = [path.name, *(other.name for other in baselines)]
     return [
@@ -137,12 +179,13 @@ def _time_models(
     calls = {one.label: (lambda run=one.run: run(inputs)) for one in contestants}
     timings = measure_in_turn(calls, plan)
     own = contestants[0].label
-    return tuple(_model_report(label, own, timings, outputs) for label in timings)
+    return tuple(report_model(label, own, timings, outputs) for label in timings)
 
 
-def _model_report(
+def report_model(
     label: str, own: str, timings: Mapping[str, Timing], outputs: Mapping[str, Outputs]
 ) -> ModelReport:
+    """Compare one model's times and outputs with those of the benchmarked package, `own`."""
     difference, same_class = compare_outputs(label, outputs[label], outputs[own])
     return ModelReport(
         label=label,

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..package.manifest import KernelInfo, LayerInfo, Manifest, TensorInfo
 from ..runtime import Session, aligned_empty
-from .measure import Call, Plan, Spread, measure_in_turn
+from .measure import Call, Plan, Spread, Timing, measure_in_turn
 
 MAIN = ""
 
@@ -67,13 +67,18 @@ def time_kernels(
 def _time_kernel(
     kernel: KernelInfo, session: Session, baselines: Mapping[str, Session], plan: Plan
 ) -> KernelReport:
+    rivals = find_rivals(
+        kernel, session.manifest, {label: other.manifest for label, other in baselines.items()}
+    )
     calls = {MAIN: bind_random(session, kernel)}
-    for label, other in baselines.items():
-        rival = find_rival(kernel, session.manifest, other.manifest)
-        if rival is not None:
-            calls[label] = bind_random(other, rival)
+    for label, rival in rivals.items():
+        calls[label] = bind_random(baselines[label], rival)
     timings = measure_in_turn(calls, plan)
-    own = timings.pop(MAIN)
+    return report_kernel(kernel, timings.pop(MAIN), timings)
+
+
+def report_kernel(kernel: KernelInfo, own: Timing, rivals: Mapping[str, Timing]) -> KernelReport:
+    """Put a kernel's times beside those of the baselines' kernels that were timed with it."""
     seconds = own.spread
     return KernelReport(
         kernel=kernel.name,
@@ -85,8 +90,16 @@ def _time_kernel(
         binary=kernel.binary,
         seconds=seconds,
         gops=2 * kernel.macs / seconds.median / 1e9,
-        speedups={label: timing.ratio_to(own) for label, timing in timings.items()},
+        speedups={label: timing.ratio_to(own) for label, timing in rivals.items()},
     )
+
+
+def find_rivals(
+    kernel: KernelInfo, own: Manifest, others: Mapping[str, Manifest]
+) -> dict[str, KernelInfo]:
+    """Find the kernel that computes an equal layer in each baseline that has one."""
+    found = {label: find_rival(kernel, own, other) for label, other in others.items()}
+    return {label: rival for label, rival in found.items() if rival is not None}
 
 
 def find_rival(kernel: KernelInfo, own: Manifest, other: Manifest) -> KernelInfo | None:

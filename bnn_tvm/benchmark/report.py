@@ -8,6 +8,7 @@ from rich.table import Table
 
 from ..package.fields import encode
 from .bench import BenchReport, ModelReport
+from .condition import Condition
 from .layers import KernelReport
 from .measure import Spread
 
@@ -72,6 +73,32 @@ def kernel_table(report: BenchReport) -> Table:
     for kernel in report.kernels:
         table.add_row(*_kernel_row(kernel, labels))
     return table
+
+
+def describe_conditions(report: BenchReport) -> list[str]:
+    """Say how the numbers were checked, and how warm, fast and full the machine was."""
+    lines = []
+    if report.check is not None:
+        lines.append(
+            f"numbers: as {report.check.against} gives them, "
+            f"within {report.check.largest_difference:.2g}"
+        )
+    if report.before is not None and report.after is not None:
+        lines.extend(_condition_lines(report.before, report.after))
+    return lines
+
+
+def _condition_lines(before: Condition, after: Condition) -> list[str]:
+    """Leave out what the machine does not tell."""
+    lines = []
+    if before.celsius is not None and after.celsius is not None:
+        lines.append(f"temperature: {before.celsius:.1f} -> {after.celsius:.1f} °C")
+    if before.megahertz is not None and after.megahertz is not None:
+        most = f", at most {after.max_megahertz:.0f}" if after.max_megahertz else ""
+        lines.append(f"clock: {before.megahertz:.0f} -> {after.megahertz:.0f} MHz{most}")
+    if after.peak_memory_bytes is not None:
+        lines.append(f"peak memory of the process: {after.peak_memory_bytes / 2**20:.1f} MiB")
+    return lines
 
 
 def _kernel_row(kernel: KernelReport, labels: list[str]) -> tuple[str, ...]:

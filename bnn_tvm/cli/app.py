@@ -13,6 +13,7 @@ import typer
 from .. import errors
 from .bench import bench
 from .compile import compile_model
+from .device import device
 from .inspect import inspect
 from .options import DebugOption, Settings
 from .run import run
@@ -47,6 +48,7 @@ app.command("run")(run)
 app.command("inspect")(inspect)
 app.command("bench")(bench)
 app.command("targets")(targets)
+app.add_typer(device)
 
 
 def _show_version(wanted: bool) -> None:

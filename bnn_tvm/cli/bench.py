@@ -2,15 +2,58 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import DebugOption, ThreadsOption
+from ..errors import UserError
+from .compile import progress_bar
+from .options import DebugOption, KeyOption, ThreadsOption, TrackerOption
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..benchmark.bench import BenchReport
+    from ..devices.connection import Connection
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Which board to measure on; this machine if neither `rpc` nor `tracker` is given."""
+
+    device: str
+    rpc: str | None
+    tracker: str | None
+    key: str | None
+    wait: float
+    timeout: float
+
+    @property
+    def is_remote(self) -> bool:
+        return self.rpc is not None or self.tracker is not None
+
+    def connect(self) -> Connection:
+        from ..devices.address import Address
+        from ..devices.connection import connect_direct, connect_through
+
+        if self.rpc is not None:
+            return connect_direct(Address.parse(self.rpc), self.wait)
+        return connect_through(Address.parse(self.tracker or ""), self.key or "", self.wait)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What to measure."""
+
+    package: Path
+    baselines: list[Path]
+    per_layer: bool
+    inputs: list[np.ndarray] | None
+    threads: int
+    rounds: int
+    tolerance: float
 
 
 def bench(
@@ -22,6 +65,21 @@ def bench(
         ),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="Where to run: local.")] = "local",
+    rpc: Annotated[
+        str | None,
+        typer.Option("--rpc", metavar="HOST:PORT", help="Run on the board that serves there."),
+    ] = None,
+    tracker: TrackerOption = None,
+    key: KeyOption = None,
+    wait: Annotated[
+        float, typer.Option("--wait", min=0, help="Seconds to wait for a busy board.")
+    ] = 60,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=1, help="Seconds that a board may take for one run.")
+    ] = 60,
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", min=0, help="Largest difference of a board's outputs.")
+    ] = 1e-4,
     per_layer: Annotated[
         bool, typer.Option("--per-layer", help="Time each kernel alone too.")
     ] = False,
@@ -39,37 +97,73 @@ def bench(
     ] = None,
     debug: DebugOption = False,
 ) -> None:
-    """Check a package's numbers, then time it, in turn with its baselines."""
-    from ..benchmark.bench import bench as measure
-    from ..benchmark.measure import Plan
-    from ..device import find_device
+    """Check a package's numbers, then time it, here or on a board, in turn with its baselines."""
     from ..package.atomic import check_writable
     from .arrays import read_npy
 
     for path in (json, chart):
         if path is not None:
             check_writable(path)
-    report = measure(
-        package,
-        baselines or [],
-        find_device(device),
-        threads=threads,
-        per_layer=per_layer,
-        inputs=[read_npy(path) for path in inputs] if inputs else None,
-        plan=Plan(rounds=rounds),
-    )
+    arrays = [read_npy(path) for path in inputs] if inputs else None
+    work = _Work(package, baselines or [], per_layer, arrays, threads, rounds, tolerance)
+    place = _Place(device, rpc, tracker, key, wait, timeout)
+    _check_place(place)
+    report = _measure_remotely(work, place) if place.is_remote else _measure_here(work, place)
     _show(report)
     _write(report, json, chart)
 
 
+def _check_place(place: _Place) -> None:
+    if place.rpc and place.tracker:
+        raise UserError("give --rpc or --tracker, not both (bnn-tvm bench --help)")
+    if (place.tracker is None) != (place.key is None):
+        raise UserError("--tracker and --key go together (bnn-tvm device list shows keys)")
+
+
+def _measure_here(work: _Work, place: _Place) -> BenchReport:
+    from ..benchmark.bench import bench as measure
+    from ..benchmark.measure import Plan
+    from ..device import find_device
+
+    return measure(
+        work.package,
+        work.baselines,
+        find_device(place.device),
+        threads=work.threads,
+        per_layer=work.per_layer,
+        inputs=work.inputs,
+        plan=Plan(rounds=work.rounds),
+    )
+
+
+def _measure_remotely(work: _Work, place: _Place) -> BenchReport:
+    from ..benchmark.measure import Plan
+    from ..benchmark.remote import RemoteBoard
+    from ..benchmark.remote_bench import bench_remote, load_packages
+
+    packages = load_packages(work.package, work.baselines)
+    with place.connect() as connection, progress_bar() as show:
+        return bench_remote(
+            packages,
+            RemoteBoard(connection, work.threads, place.timeout),
+            per_layer=work.per_layer,
+            inputs=work.inputs,
+            plan=Plan(rounds=work.rounds),
+            tolerance=work.tolerance,
+            progress=show,
+        )
+
+
 def _show(report: BenchReport) -> None:
-    from ..benchmark.report import kernel_table, model_table
+    from ..benchmark.report import describe_conditions, kernel_table, model_table
     from .tables import make_console
 
     console = make_console()
     console.print(model_table(report))
     if report.kernels:
         console.print(kernel_table(report))
+    for line in describe_conditions(report):
+        console.print(line)
 
 
 def _write(report: BenchReport, json: Path | None, chart: Path | None) -> None:

@@ -45,6 +45,12 @@ ShapeOption = Annotated[
         help="Input shape; NAME=SHAPE, once for each, if there are several inputs.",
     ),
 ]
+TrackerOption = Annotated[
+    str | None, typer.Option("--tracker", metavar="HOST:PORT", help="TVM's RPC tracker.")
+]
+KeyOption = Annotated[
+    str | None, typer.Option("--key", help="The kind of board, as the tracker knows it.")
+]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="Threads that one run uses.")]
 
 _SHAPE = re.compile(r"(?:(?P<name>[^=]+)=)?(?P<extents>[1-9][0-9]*(?:,[1-9][0-9]*)*)")
