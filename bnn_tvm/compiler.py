@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ from typing import Any
 import tvm
 from tvm.ir import IRModule
 
-from .build import build_library, schedule_module
-from .errors import InputError, ModelError
+from .build import ScheduledModule, build_library, schedule_module
+from .device import LocalDevice
+from .errors import InputError, ModelError, TuneLogWarning
 from .importer import Graph, graph_from_text, import_graph, load_graph
 from .importer.learned import count_other_parameters
 from .package import Package
@@ -22,7 +25,10 @@ from .passes.lower_regions import lower_regions
 from .passes.pipeline import FLOAT_PASSES
 from .report import describe_kernels, describe_layers
 from .report_graph import describe_graph
+from .schedules import NO_RECORDS, TUNED
 from .target import Target, get_target
+from .tuning.environment import describe_environment
+from .tuning.records import TuneLog, find_log
 
 Shape = tuple[int, ...]
 Progress = Callable[[str, int, int], None]
@@ -39,6 +45,7 @@ def compile(
     target: str = "host",
     input_shape: Shape | Mapping[str, Shape] | None = None,
     params: str | os.PathLike[str] | None = None,
+    tune_log: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Package:
     """Compile a model for a target.
@@ -53,6 +60,9 @@ def compile(
         Shape of the input, batch included, or of each input by name.
     params : path, optional
         The ``.params`` file, if it is not the one beside the symbol file.
+    tune_log : path, optional
+        The folder of a tuning log, if not the one that is installed for the target. Kernels that
+        it knows are scheduled as it says; where it does not fit, the manifest says why.
     progress : callable, optional
         Called with the stage's name, its index and the number of stages before each stage.
 
@@ -70,12 +80,19 @@ def compile(
         If there is no such target.
     ToolchainError
         If there is nothing to link the library with.
+    TuneLogError
+        If there is no tuning log for the target in the folder, or it is damaged.
+
+    Warns
+    -----
+    TuneLogWarning
+        If schedules are used that were measured in another environment.
     """
     compiled_for = get_target(target)
     stages = _Stages(progress, _STAGES + 1)
-    mod, manifest = _prepare(model, compiled_for, input_shape, params, stages)
+    prepared = _prepare(model, compiled_for, input_shape, params, tune_log, stages)
     stages.begin("generating code")
-    return Package(manifest, build_library(mod, compiled_for))
+    return Package(prepared.manifest, build_library(prepared.scheduled, compiled_for))
 
 
 def describe(
@@ -84,6 +101,7 @@ def describe(
     target: str = "host",
     input_shape: Shape | Mapping[str, Shape] | None = None,
     params: str | os.PathLike[str] | None = None,
+    tune_log: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
     """Tell what compiling a model would give; generates no code and so needs no linker.
@@ -95,8 +113,46 @@ def describe(
     Manifest
         That of the package which `compile` makes.
     """
+    return prepare(
+        model,
+        target=target,
+        input_shape=input_shape,
+        params=params,
+        tune_log=tune_log,
+        progress=progress,
+    ).manifest
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model before code is generated.
+
+    Attributes
+    ----------
+    lowered : IRModule
+        Its kernels as algorithms.
+    scheduled : IRModule
+        Its kernels as loops.
+    manifest : Manifest
+    """
+
+    lowered: IRModule
+    scheduled: IRModule
+    manifest: Manifest
+
+
+def prepare(
+    model: str | os.PathLike[str] | Graph | Any,
+    *,
+    target: str = "host",
+    input_shape: Shape | Mapping[str, Shape] | None = None,
+    params: str | os.PathLike[str] | None = None,
+    tune_log: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Do all of `compile` but generating code; takes and raises the same."""
     stages = _Stages(progress, _STAGES)
-    return _prepare(model, get_target(target), input_shape, params, stages)[1]
+    return _prepare(model, get_target(target), input_shape, params, tune_log, stages)
 
 
 def _prepare(
@@ -104,9 +160,11 @@ def _prepare(
     target: Target,
     input_shape: Shape | Mapping[str, Shape] | None,
     params: str | os.PathLike[str] | None,
+    tune_log: str | os.PathLike[str] | None,
     stages: _Stages,
-) -> tuple[IRModule, Manifest]:
-    """Run all stages but the last; return the scheduled module and the package's manifest."""
+) -> Prepared:
+    """Run all stages but the last."""
+    log = find_log(target, None if tune_log is None else Path(tune_log))
     stages.begin("reading the model")
     name, graph = _read_model(model, params, input_shape)
     shapes = _input_shapes(graph, input_shape)
@@ -116,7 +174,8 @@ def _prepare(
     stages.begin(lower_regions.__name__)
     lowered = lower_regions(fused, target)
     stages.begin("scheduling kernels")
-    scheduled = schedule_module(lowered, target)
+    scheduled = schedule_module(lowered, target, NO_RECORDS if log is None else log.records())
+    _warn_of_differences(log, scheduled, target)
     layers = describe_layers(imported, divided, lowered)
     inputs, outputs = _border(imported)
     manifest = Manifest(
@@ -131,7 +190,22 @@ def _prepare(
         other_parameters=count_other_parameters(graph),
         graph=describe_graph(divided, fused, lowered),
     )
-    return scheduled.mod, manifest
+    return Prepared(lowered, scheduled.mod, manifest)
+
+
+def _warn_of_differences(log: TuneLog | None, scheduled: ScheduledModule, target: Target) -> None:
+    """Warn if schedules of a log are used that was measured elsewhere, or with other versions."""
+    sources = {kernel.source for kernel in scheduled.kernels.values()}
+    if log is None or TUNED not in sources:
+        return
+    same_machine = target.architecture == LocalDevice.detect().architecture
+    if differences := log.environment.differences(describe_environment(target), same_machine):
+        warnings.warn(
+            f"the tuning log of {target.id} was measured with {'; '.join(differences)}: "
+            "schedules may be slower than they could be, tune again with bnn-tvm tune",
+            TuneLogWarning,
+            stacklevel=4,
+        )
 
 
 class _Stages:

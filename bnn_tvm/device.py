@@ -99,6 +99,14 @@ def find_device(name: str) -> LocalDevice:
     return LocalDevice.detect()
 
 
+def processor_name() -> str:
+    """Name this machine's processor, with its family and model numbers: names can be vague."""
+    facts = _parse_cpuinfo(CPUINFO.read_text() if CPUINFO.exists() else "")
+    numbers = [f"{key} {facts[key]}" for key in ("cpu family", "model") if key in facts]
+    name = facts.get("model name", platform.machine())
+    return f"{name} ({', '.join(numbers)})" if numbers else name
+
+
 def _parse_cpuinfo(text: str) -> dict[str, str]:
     """Read the first processor's block of ``/proc/cpuinfo``."""
     pairs = (line.split(":", 1) for line in text.split("\n\n", 1)[0].splitlines() if ":" in line)

@@ -88,6 +88,10 @@ class InputError(UserError):
     exit_code = 8
 
 
+class TuneLogWarning(UserWarning):
+    """A tuning log is used that was measured in another environment."""
+
+
 class TuneLogError(UserError):
     """A tuning log is damaged, of another machine or target, or does not fit a kernel."""
 

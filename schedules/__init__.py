@@ -7,9 +7,18 @@ from tvm import tirx
 from bnn_tvm.target import Target
 
 from . import portable, x86
-from .rule import NO_RECORDS, Record, Records, Rule, Scheduled, apply_first
+from .rule import NO_RECORDS, TUNED, Record, Records, Rule, Scheduled, apply_first
 
-__all__ = ["NO_RECORDS", "RULES", "Record", "Records", "Rule", "Scheduled", "schedule_kernel"]
+__all__ = [
+    "NO_RECORDS",
+    "RULES",
+    "TUNED",
+    "Record",
+    "Records",
+    "Rule",
+    "Scheduled",
+    "schedule_kernel",
+]
 
 RULES: tuple[Rule, ...] = (*x86.RULES, *portable.RULES)
 

@@ -18,6 +18,7 @@ from .inspect import inspect
 from .options import DebugOption, Settings
 from .run import run
 from .targets import targets
+from .tune import tune
 
 INTERRUPTED = 130
 
@@ -47,6 +48,7 @@ app.command("compile")(compile_model)
 app.command("run")(run)
 app.command("inspect")(inspect)
 app.command("bench")(bench)
+app.command("tune")(tune)
 app.command("targets")(targets)
 app.add_typer(device)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import TuneLogWarning
 from .options import DebugOption, ParamsOption, ShapeOption, Shapes, TargetOption, parse_shapes
 
 if TYPE_CHECKING:
@@ -21,6 +23,10 @@ def compile_model(
     target: TargetOption = "host",
     params: ParamsOption = None,
     input_shape: ShapeOption = None,
+    tune_log: Annotated[
+        Path | None,
+        typer.Option("--tune-log", help="Folder of a tuning log; by default the installed one."),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option("--report", help="Write what was lowered, and why not, as JSON.")
     ] = None,
@@ -34,7 +40,9 @@ def compile_model(
     for path in (output, report):
         if path is not None:
             check_writable(path)
-    package = compile_with_progress(model, target, params, parse_shapes(input_shape))
+    shapes = parse_shapes(input_shape)
+    with warnings_in_one_line():
+        package = compile_with_progress(model, target, params, shapes, tune_log)
     summary = Summary.of(package)
     package.save(output)
     if report is not None:
@@ -42,13 +50,29 @@ def compile_model(
     print_summary(summary)
 
 
-def compile_with_progress(model: Path, target: str, params: Path | None, shapes: Shapes) -> Package:
+@contextmanager
+def warnings_in_one_line() -> Iterator[None]:
+    """Print warnings about tuning logs as errors are printed, without where they come from."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", TuneLogWarning)
+        warnings.showwarning = lambda message, *_: typer.echo(f"warning: {message}", err=True)
+        yield
+
+
+def compile_with_progress(
+    model: Path, target: str, params: Path | None, shapes: Shapes, tune_log: Path | None
+) -> Package:
     """Compile, with a bar on standard error where that is a terminal."""
     from ..compiler import compile as compile_to_package
 
     with progress_bar() as show:
         return compile_to_package(
-            model, target=target, input_shape=shapes, params=params, progress=show
+            model,
+            target=target,
+            input_shape=shapes,
+            params=params,
+            tune_log=tune_log,
+            progress=show,
         )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import types
+import warnings
 
 import numpy as np
 import pytest
 
 from bnn_tvm.cli import main
-from bnn_tvm.errors import ModelError
+from bnn_tvm.errors import ModelError, TuneLogWarning
 from bnn_tvm.package import Package
 
 
@@ -25,7 +26,18 @@ class FakeCompiler:
     def describe(self, model, **options):
         return self.compile(model, **options).manifest
 
-    def compile(self, model, *, target="host", input_shape=None, params=None, progress=None):
+    def compile(
+        self,
+        model,
+        *,
+        target="host",
+        input_shape=None,
+        params=None,
+        tune_log=None,
+        progress=None,
+    ):
+        if tune_log is not None:
+            warnings.warn(f"{tune_log} was measured elsewhere", TuneLogWarning, stacklevel=2)
         self.calls.append(
             {"model": str(model), "target": target, "shape": input_shape, "params": params}
         )
@@ -122,6 +134,12 @@ def test_compile_takes_named_shapes(compiler, tmp_path):
     assert call("compile", "m.json", "--output", tmp_path / "p.bnn", *shapes) == 0
     assert compiler.calls[0]["shape"] == {"a": (1, 2), "b": (3,)}
     assert compiler.calls[0]["target"] == "host"
+
+
+def test_compile_prints_warnings_about_tuning_logs_in_one_line(capsys, compiler, tmp_path):
+    arguments = ("--output", tmp_path / "p.bnn", "--tune-log", "my_logs")
+    assert call("compile", "m.json", *arguments) == 0
+    assert capsys.readouterr().err == "warning: my_logs was measured elsewhere\n"
 
 
 @pytest.mark.parametrize("shape", ["", "1,x", "1,0", "-1,2", "1,,2", "=1", "1.5"])

@@ -28,10 +28,12 @@ LAYERS: dict[str, set[str]] = {
     "kernels": {"errors", "reference", "target"},
     "passes": {"errors", "reference", "target", "importer", "kernels"},
     "targets": set(),
+    "tune_logs": set(),
     "schedules": {"errors", "target", "kernels"},
     "toolchain": {"errors", "device", "target"},
     "build": {"errors", "target", "schedules", "toolchain"},
     "report": {"errors", "package", "kernels", "passes", "build"},
+    "tuning.records": {"errors", "package", "device", "target", "schedules"},
     "compiler": {
         "errors",
         "package",
@@ -42,6 +44,23 @@ LAYERS: dict[str, set[str]] = {
         "passes",
         "build",
         "report",
+        "device",
+        "schedules",
+        "tuning.records",
+    },
+    "tuning": {
+        "errors",
+        "package",
+        "device",
+        "target",
+        "importer",
+        "kernels",
+        "passes",
+        "schedules",
+        "build",
+        "toolchain",
+        "compiler",
+        "tuning.records",
     },
     "benchmark": {
         "errors",
@@ -64,6 +83,7 @@ LAYERS: dict[str, set[str]] = {
         "devices",
         "compiler",
         "benchmark",
+        "tuning",
     },
 }
 
@@ -78,6 +98,9 @@ MODULES = {
     "bnn_tvm.package.summary": "package.api",
     "bnn_tvm.epilogue": "report",
     "bnn_tvm.report_graph": "report",
+    "bnn_tvm.tuning": "tuning.records",
+    "bnn_tvm.tuning.environment": "tuning.records",
+    "bnn_tvm.tuning.records": "tuning.records",
 }
 
 # Every other package, and who may import it; what is not listed may not be imported at all.
@@ -85,7 +108,18 @@ OUTSIDE: dict[str, set[str]] = {
     "numpy": set(LAYERS),
     "mxnet": {"gluon", "zoo"},
     "mlxtend": {"zoo"},
-    "tvm": {"target", "importer", "kernels", "passes", "schedules", "build", "report", "compiler"},
+    "tvm": {
+        "target",
+        "importer",
+        "kernels",
+        "passes",
+        "schedules",
+        "build",
+        "report",
+        "compiler",
+        "tuning.records",
+        "tuning",
+    },
     "tvm_ffi": {"runtime", "devices", "passes"},
     "rich": {"benchmark", "cli"},
     "typer": {"cli"},
@@ -110,6 +144,7 @@ def modules() -> dict[str, Path]:
         ("bnn_tvm", "bnn_tvm"),
         ("schedules", "bnn_tvm.schedules"),
         ("targets", "bnn_tvm.targets"),
+        ("tune_logs", "bnn_tvm.tune_logs"),
     ):
         for path in sorted((ROOT / folder).rglob("*.py")):
             parts = path.relative_to(ROOT / folder).with_suffix("").parts

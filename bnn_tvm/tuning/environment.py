@@ -1,0 +1,54 @@
+"""Where and with what schedules were measured."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import dataclass
+
+import tvm
+
+from ..device import processor_name
+from ..target import Target
+
+
+@dataclass(frozen=True)
+class TuningEnvironment:
+    """The facts that a tuning log depends on.
+
+    Attributes
+    ----------
+    target : str
+        Id of the target that the kernels were compiled for.
+    machine : str
+        Model of the processor that ran them.
+    versions : dict of str to str
+        Of ``bnn_tvm``, ``tvm`` and ``llvm``.
+    """
+
+    target: str
+    machine: str
+    versions: dict[str, str]
+
+    def differences(self, now: TuningEnvironment, same_machine: bool = True) -> list[str]:
+        """Say what differs here from another environment, one phrase each.
+
+        Parameters
+        ----------
+        now : TuningEnvironment
+        same_machine : bool, optional
+            Whether the code is meant for the machine of `now`, so that it counts.
+        """
+        pairs = [(name, self.versions.get(name, "?"), now.versions[name]) for name in now.versions]
+        if same_machine:
+            pairs.insert(0, ("on", self.machine, now.machine))
+        return [f"{name} {theirs}, not {ours}" for name, theirs, ours in pairs if theirs != ours]
+
+
+def describe_environment(target: Target, machine: str = "") -> TuningEnvironment:
+    """Describe this process on this machine, or on a machine of the given name."""
+    versions = {
+        "bnn_tvm": importlib.metadata.version("bnn_tvm"),
+        "tvm": tvm.__version__,
+        "llvm": str(tvm.target.codegen.llvm_version_major()),
+    }
+    return TuningEnvironment(target.id, machine or processor_name(), versions)
