@@ -87,7 +87,7 @@ def test_version(capsys):
     assert capsys.readouterr().out.startswith("bnn-tvm 0.")
 
 
-@pytest.mark.parametrize("name", ["compile", "run", "inspect", "bench", "targets"])
+@pytest.mark.parametrize("name", ["compile", "run", "inspect", "bench", "tune", "targets"])
 def test_every_command_has_help(capsys, name):
     assert call(name, "--help") == 0
     assert "--debug" in capsys.readouterr().out
