@@ -14,6 +14,7 @@ from rich.console import Console
 
 from bnn_tvm.benchmark.measure import Plan
 from bnn_tvm.errors import BnnTvmError, DeviceError, InputError
+from bnn_tvm.package.atomic import write_atomically
 
 from .cases import Case, all_cases
 from .results import CaseResult, load_results, save_results
@@ -47,11 +48,18 @@ def list_cases() -> None:
 
 
 @app.command()
-def prepare(only: OnlyOption = None, folder: FolderOption = _FOLDER) -> None:
+def prepare(
+    only: OnlyOption = None,
+    engine: Annotated[
+        str | None, typer.Option("--engine", help="One engine's files only, such as ours.")
+    ] = None,
+    folder: FolderOption = _FOLDER,
+) -> None:
     """Build the files of the cases: packages, and the peers' models."""
     from .prepare import prepare as build
 
-    build(_select(only), folder, typer.echo)
+    entries = [entry for case in _select(only) for entry in case.entries]
+    build((e for e in entries if engine in (None, e.engine)), folder, typer.echo)
 
 
 @app.command()
@@ -73,12 +81,19 @@ def time(
 
 @app.command()
 def report(folder: FolderOption = _FOLDER) -> None:
-    """Show what was measured, without measuring anything."""
-    from .report import tables
+    """Show what was measured, and write it as report.md and as charts, measuring nothing."""
+    from .charts import draw_charts
+    from .report import sheets
 
+    results = {r.case.name: r for r in load_results(folder / _RESULTS)}
+    found = sheets(results)
     console = Console()
-    for table in tables({r.case.name: r for r in load_results(folder / _RESULTS)}):
-        console.print(table)
+    for sheet in found:
+        console.print(sheet.to_rich())
+    text = "\n".join(sheet.to_markdown() for sheet in found)
+    write_atomically(folder / "report.md", text.encode())
+    charts = draw_charts(results, folder)
+    console.print(f"written: {folder / 'report.md'}", *charts)
 
 
 @app.command("case", hidden=True)
@@ -120,7 +135,7 @@ def _time_in_process(
     options = [f"--core={core}" for core in cores or ()]
     command = [sys.executable, "-m", "benchmarks", "case", case.name, str(result), *options]
     command += [f"--rounds={rounds}", f"--folder={folder}"]
-    environment = os.environ | {"OMP_NUM_THREADS": str(case.threads)}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, check=False, process_group=0)
     if done.returncode:
         raise InputError(f"case {case.name!r} could not be timed; was it prepared?")

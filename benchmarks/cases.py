@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from .peaks import BINARY, BINARY_AVX2, FMA, INT8, L1, L2
 
-OURS, OPENVINO = "ours", "OpenVINO"
-_AVX2_TARGET = "x86-64-avx2"
-HOST = "host"
+OURS, OPENVINO, ONNXRUNTIME, MXNET = "ours", "OpenVINO", "onnxruntime", "MXNet"
+HOST, AVX2 = "host", "x86-64-avx2"
+F32, BF16, INT8_PRECISION = "f32", "bf16", "int8"
+WHOLE = -1
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,18 @@ class Block:
         return (self.channels, self.size, self.size)
 
 
-STAGES = ((56, 64), (28, 128), (14, 256), (7, 512))
-BLOCKS = tuple(Block(*stage, kernel) for kernel in (3, 1) for stage in STAGES)
+_STAGES = ((56, 64), (28, 128), (14, 256), (7, 512))
+BLOCKS = tuple(Block(*stage, kernel) for kernel in (3, 1) for stage in _STAGES)
+LAYERS = BLOCKS[: len(_STAGES)]
 SHORT_CHAIN, LONG_CHAIN = 2, 6
+# Of the chain of layers on bits: the one that reads and writes bits.
+BITS_LENGTH, BITS_LAYER = 3, 1
+
+RESNET_E18, DENSENET28, MELIUSNET22 = "resnet18_e1", "densenet28", "meliusnet22"
+NETWORKS = (RESNET_E18, DENSENET28, MELIUSNET22)
+RESNET18 = "resnet18"
+IMAGE = (3, 224, 224)
+BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -57,20 +67,25 @@ class Entry:
     label : str
         Unique in its case.
     engine : str
-        `OURS` or `OPENVINO`.
+        `OURS`, `OPENVINO`, `ONNXRUNTIME` or `MXNET`.
     model : str
         Name of a model that `prepare` builds.
     target : str
         What it is compiled for, if by us.
     precision : str
-        Of float layers.
+        Of float layers: `F32`, `BF16` or `INT8_PRECISION`.
+    threads : int
+    layer : int
+        Position of the layer whose kernel is timed alone, or `WHOLE`.
     """
 
     label: str
     engine: str
     model: str
     target: str = HOST
-    precision: str = "f32"
+    precision: str = F32
+    threads: int = 1
+    layer: int = WHOLE
 
 
 @dataclass(frozen=True)
@@ -83,19 +98,35 @@ class Case:
     entries : tuple of Entry
     peaks : tuple of str
         Which of the machine's peaks are measured in the same rounds.
-    threads : int
-        Of every entry.
+    kernels : bool
+        Whether each kernel of the first entry is timed alone, too.
     """
 
     name: str
     entries: tuple[Entry, ...]
-    peaks: tuple[str, ...]
-    threads: int = 1
+    peaks: tuple[str, ...] = ()
+    kernels: bool = False
+
+    @property
+    def threads(self) -> int:
+        """Cores that it needs."""
+        return max((entry.threads for entry in self.entries), default=1)
 
 
 def all_cases() -> tuple[Case, ...]:
     """List every case."""
-    return (Case("peaks", (), (BINARY, BINARY_AVX2, FMA, INT8, L1, L2)), *map(block_case, BLOCKS))
+    return (
+        PEAKS,
+        *map(block_case, BLOCKS),
+        *map(layer_case, LAYERS),
+        *map(network_case, NETWORKS),
+        FLOAT_PEERS,
+        THREADS,
+        BATCHES,
+    )
+
+
+PEAKS = Case("peaks", (), (BINARY, BINARY_AVX2, FMA, INT8, L1, L2))
 
 
 def block_case(block: Block) -> Case:
@@ -114,5 +145,61 @@ def chain_label(engine: str, length: int) -> str:
 
 
 def chain_name(block: Block, length: int) -> str:
-    """Name the model of a chain."""
+    """Name the model of a chain of blocks."""
     return f"chain {block.name} x{length}".replace(" ", "-")
+
+
+def layer_case(block: Block) -> Case:
+    """Time a layer that reads and writes bits, for both ways to count bits."""
+    entries = tuple(
+        Entry(target, OURS, bits_name(block), target=target, layer=BITS_LAYER)
+        for target in (HOST, AVX2)
+    )
+    return Case(f"layer {block.name}", entries, (BINARY, BINARY_AVX2))
+
+
+def bits_name(block: Block) -> str:
+    """Name the model of layers on bits."""
+    return f"bits {block.name}".replace(" ", "-")
+
+
+OURS_BF16, OPENVINO_BF16 = f"{OURS}, {BF16}", f"{OPENVINO}, {BF16}"
+
+
+def network_case(name: str) -> Case:
+    """Time a network against OpenVINO's form of the same graph, and layer by layer."""
+    entries = (
+        Entry(OURS, OURS, name),
+        Entry(OPENVINO, OPENVINO, name),
+        Entry(OPENVINO_BF16, OPENVINO, name, precision=BF16),
+    )
+    return Case(f"network {name}", entries, (BINARY, FMA, L2), kernels=True)
+
+
+FLOAT_PEERS = Case(
+    "float ResNet-18",
+    (
+        Entry(OURS, OURS, RESNET_E18),
+        *(
+            Entry(f"{engine}, {precision}", engine, RESNET18, precision=precision)
+            for precision in (F32, INT8_PRECISION)
+            for engine in (OPENVINO, ONNXRUNTIME, MXNET)
+        ),
+    ),
+)
+
+THREADS = Case(
+    "two threads",
+    (Entry("1 thread", OURS, RESNET_E18), Entry("2 threads", OURS, RESNET_E18, threads=2)),
+)
+
+
+def batch_name(name: str) -> str:
+    """Name the model of a network that takes `BATCH` images."""
+    return f"{name} batch {BATCH}".replace(" ", "-")
+
+
+BATCHES = Case(
+    "batch",
+    (Entry("batch 1", OURS, RESNET_E18), Entry(f"batch {BATCH}", OURS, batch_name(RESNET_E18))),
+)

@@ -4,12 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from bnn_tvm.benchmark.measure import Spread
 
-from .cases import LONG_CHAIN, OPENVINO, OURS, SHORT_CHAIN, Block, block_case, chain_label
-from .peaks import BINARY
+from .cases import (
+    AVX2,
+    BATCH,
+    BATCHES,
+    F32,
+    FLOAT_PEERS,
+    HOST,
+    INT8_PRECISION,
+    LONG_CHAIN,
+    OPENVINO,
+    OURS,
+    SHORT_CHAIN,
+    THREADS,
+    Block,
+    block_case,
+    chain_label,
+    layer_case,
+    network_case,
+)
+from .peaks import BINARY, BINARY_AVX2, FMA, L2
 from .results import CaseResult
+from .roofline import Roof, share_outside_convolutions
 
 Results = dict[str, CaseResult]
 
@@ -68,3 +88,130 @@ def _block_seconds(result: CaseResult, engine: str) -> list[float]:
 def ratios(above: Sequence[float], below: Sequence[float]) -> Spread:
     """Divide samples of the same rounds."""
     return Spread.of(a / b for a, b in zip(above, below, strict=True))
+
+
+@dataclass(frozen=True)
+class LayerFigures:
+    """A layer from bits to bits.
+
+    Attributes
+    ----------
+    seconds : Spread
+    gops : float
+        10^9 operations a second, two for each multiply-accumulate.
+    of_peak : Spread
+        The same, divided by the peak of the target's instructions, round by round.
+    """
+
+    seconds: Spread
+    gops: float
+    of_peak: Spread
+
+
+def layer_figures(results: Results, block: Block, target: str) -> LayerFigures | None:
+    """Measure one layer against the peak of a target; None if it was not timed."""
+    result = results.get(layer_case(block).name)
+    if result is None:
+        return None
+    seconds, peak = result.seconds[target], result.rates[_PEAK_OF_TARGET[target]]
+    rates = [2 * block.macs / time for time in seconds]
+    return LayerFigures(Spread.of(seconds), median(rates) / 1e9, ratios(rates, peak))
+
+
+_PEAK_OF_TARGET = {HOST: BINARY, AVX2: BINARY_AVX2}
+
+
+@dataclass(frozen=True)
+class NetworkFigures:
+    """A network against OpenVINO's form of the same graph and against the roofline.
+
+    Attributes
+    ----------
+    seconds : dict of str to Spread
+        By entry.
+    relative : dict of str to Spread
+        Our time divided by that of each other entry, round by round.
+    bound : float
+        Seconds at the roofline.
+    of_bound : float
+        Our time divided by that.
+    kernel_seconds : float
+        Our kernels' times, each alone, added up.
+    outside : float
+        Share of them that is not in convolutions.
+    difference : float
+        The largest relative difference of OpenVINO's float32 output from ours.
+    """
+
+    seconds: dict[str, Spread]
+    relative: dict[str, Spread]
+    bound: float
+    of_bound: float
+    kernel_seconds: float
+    outside: float
+    difference: float
+
+
+def network_figures(results: Results, name: str) -> NetworkFigures | None:
+    """Compare one network; None if it was not timed."""
+    result = results.get(network_case(name).name)
+    if result is None:
+        return None
+    ours = result.seconds[OURS]
+    bound = roof_of(result).network_bound(result.kernels)
+    return NetworkFigures(
+        seconds={label: Spread.of(samples) for label, samples in result.seconds.items()},
+        relative={
+            label: ratios(ours, samples)
+            for label, samples in result.seconds.items()
+            if label != OURS
+        },
+        bound=bound,
+        of_bound=median(ours) / bound,
+        kernel_seconds=sum(kernel.uses * kernel.seconds for kernel in result.kernels),
+        outside=share_outside_convolutions(result.kernels),
+        difference=result.differences[OPENVINO],
+    )
+
+
+def roof_of(result: CaseResult) -> Roof:
+    """Take the peaks that were measured in a case's rounds."""
+    return Roof(*(median(result.rates[peak]) for peak in (BINARY, FMA, L2)))
+
+
+def peer_speedups(results: Results) -> dict[str, Spread]:
+    """Divide times of float and int8 ResNet-18 by our binary network's, for each peer."""
+    result = results.get(FLOAT_PEERS.name)
+    if result is None:
+        return {}
+    ours = result.seconds[OURS]
+    others = {label: s for label, s in result.seconds.items() if label != OURS}
+    return {label: ratios(samples, ours) for label, samples in others.items()}
+
+
+def best_peer(results: Results, precision: str) -> float | None:
+    """Speed-up over the fastest peer of one precision (`F32` or `INT8_PRECISION`)."""
+    assert precision in (F32, INT8_PRECISION)
+    speedups = peer_speedups(results)
+    found = [s.median for label, s in speedups.items() if label.endswith(precision)]
+    return min(found, default=None)
+
+
+def thread_speedup(results: Results) -> Spread | None:
+    """Divide the time on one thread by that on two."""
+    result = results.get(THREADS.name)
+    return None if result is None else ratios(*_pair(result))
+
+
+def batch_gain(results: Results) -> Spread | None:
+    """Divide images a second in a batch by those one by one."""
+    result = results.get(BATCHES.name)
+    if result is None:
+        return None
+    one, many = _pair(result)
+    return ratios([BATCH * time for time in one], many)
+
+
+def _pair(result: CaseResult) -> tuple[Sequence[float], Sequence[float]]:
+    first, second = (result.seconds[entry.label] for entry in result.case.entries)
+    return first, second

@@ -1,47 +1,53 @@
-"""The networks that are timed, as graphs that look trained."""
+"""The models that are timed, and how each becomes a file for each engine."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Protocol
 
-import mxnet as mx
-import numpy as np
-from mxnet.gluon import HybridBlock
+import bnn_tvm
+from bnn_tvm.importer import Graph, import_graph
 
-from bnn_tvm.gluon import nn, to_symbol
-from bnn_tvm.importer import Graph, graph_from_text
-from bnn_tvm.zoo import get_model
+from . import networks
+from .cases import (
+    BATCH,
+    BITS_LENGTH,
+    BLOCKS,
+    IMAGE,
+    INT8_PRECISION,
+    LAYERS,
+    LONG_CHAIN,
+    MXNET,
+    NETWORKS,
+    OPENVINO,
+    OURS,
+    RESNET18,
+    RESNET_E18,
+    SHORT_CHAIN,
+    Entry,
+    batch_name,
+    bits_name,
+    chain_name,
+)
 
-from .cases import BLOCKS, LONG_CHAIN, SHORT_CHAIN, Block, chain_name
-
-IMAGE = (3, 224, 224)
 Shape = tuple[int, ...]
 
 
-class Residual(HybridBlock):
-    """Sign, binary convolution and BatchNorm beside a shortcut: (N, C, H, W) to the same."""
+class Model(Protocol):
+    """What can be written for the engines of its entries."""
 
-    def __init__(self, block: Block):
-        super().__init__()
-        channels = block.channels
-        convolution = nn.activated_conv(
-            channels, kernel_size=block.kernel, padding=block.kernel // 2, in_channels=channels
-        )
-        with self.name_scope():
-            self.body = nn.HybridSequential()
-            self.body.add(convolution, nn.BatchNorm(in_channels=channels))
-
-    def hybrid_forward(self, F: Any, x: mx.nd.NDArray) -> mx.nd.NDArray:  # noqa: N803
-        """Add the block's features to its input."""
-        return x + self.body(x)
+    def write(self, entry: Entry, path: Path) -> None:
+        """Write the file that an entry's engine reads."""
+        ...
 
 
 @dataclass(frozen=True)
-class Model:
-    """How a model is made.
+class BinaryModel:
+    """A network with binary layers.
 
     Attributes
     ----------
@@ -53,62 +59,65 @@ class Model:
     build: Callable[[], Graph]
     shape: Shape
 
+    def write(self, entry: Entry, path: Path) -> None:
+        """Compile it, or convert it for OpenVINO."""
+        writers = {OURS: self._write_package, OPENVINO: self._write_openvino}
+        writers[entry.engine](entry, path)
+
+    def _write_package(self, entry: Entry, path: Path) -> None:
+        bnn_tvm.compile(self.build(), target=entry.target, input_shape=self.shape).save(path)
+
+    def _write_openvino(self, _: Entry, path: Path) -> None:
+        import openvino
+
+        from .openvino_model import to_openvino
+
+        graph = self.build()
+        mod = import_graph(graph, {graph.data_inputs[0]: self.shape})
+        openvino.save_model(to_openvino(mod), path, compress_to_fp16=False)
+
+
+@dataclass(frozen=True)
+class FloatResNet:
+    """ResNet-18 without binary layers, in float or quantized by the peer's own means."""
+
+    shape: Shape
+
+    def write(self, entry: Entry, path: Path) -> None:
+        """Write ONNX, or MXNet's files."""
+        quantized = entry.precision == INT8_PRECISION
+        if entry.engine == MXNET:
+            networks.export_resnet18(path, self.shape, quantized)
+            return
+        from .float_resnet import quantize, write_resnet18
+
+        write_resnet18(path, self.shape)
+        if quantized:
+            source = Path(shutil.move(path, path.with_suffix(".float.onnx")))
+            quantize(source, path, self.shape)
+            source.unlink()
+
 
 def all_models() -> dict[str, Model]:
     """Every model by its name."""
+    images = dict.fromkeys(NETWORKS, (1, *IMAGE))
     return {
-        chain_name(block, length): Model(partial(chain, block, length), (1, *block.shape))
-        for block in BLOCKS
-        for length in (SHORT_CHAIN, LONG_CHAIN)
+        **{
+            chain_name(block, length): BinaryModel(
+                partial(networks.residual_chain, block, length), (1, *block.shape)
+            )
+            for block in BLOCKS
+            for length in (SHORT_CHAIN, LONG_CHAIN)
+        },
+        **{
+            bits_name(block): BinaryModel(
+                partial(networks.bits_chain, block, BITS_LENGTH), (1, *block.shape)
+            )
+            for block in LAYERS
+        },
+        **{n: BinaryModel(partial(networks.zoo_network, n), s) for n, s in images.items()},
+        batch_name(RESNET_E18): BinaryModel(
+            partial(networks.zoo_network, RESNET_E18), (BATCH, *IMAGE)
+        ),
+        RESNET18: FloatResNet((1, *IMAGE)),
     }
-
-
-def chain(block: Block, length: int) -> Graph:
-    """Put several equal blocks, each with weights of its own, in a row.
-
-    The chain starts and ends in numbers: its last block gives no bits.
-    """
-
-    def build() -> HybridBlock:
-        net = nn.HybridSequential()
-        net.add(*(Residual(block) for _ in range(length)))
-        return net
-
-    return as_trained(build, (1, *block.shape))
-
-
-def network(name: str, batch: int = 1) -> Graph:
-    """Build a network of the zoo for images of 224 x 224."""
-    return as_trained(lambda: get_model(name), (batch, *IMAGE))
-
-
-def as_trained(build: Callable[[], HybridBlock], shape: Shape) -> Graph:
-    """Initialize a network, always with the same numbers, and give it the look of a trained one.
-
-    BatchNorms have scales of both signs and the statistics of a real forward pass, so that
-    signs are as mixed as in a trained network.
-    """
-    mx.random.seed(0)
-    rng = np.random.default_rng(0)
-    net = build()
-    net.initialize(mx.init.Xavier(magnitude=2))
-    net(mx.nd.zeros((1, *shape[1:])))
-    for name, parameter in net.collect_params().items():
-        if name.endswith("gamma"):
-            size = rng.uniform(0.5, 1.5, parameter.shape)
-            parameter.set_data(mx.nd.array(size * rng.choice((-1, 1), parameter.shape)))
-        elif name.endswith("beta"):
-            parameter.set_data(mx.nd.array(rng.standard_normal(parameter.shape) / 4))
-    net.apply(_forget_statistics)
-    with mx.autograd.record():
-        output = net(mx.nd.array(rng.standard_normal((2, *shape[1:]))))
-    # On CPUs, MXNet stores the statistics on the way back.
-    output.backward()
-    mx.nd.waitall()
-    return graph_from_text(*to_symbol(net, shape))
-
-
-def _forget_statistics(block: HybridBlock) -> None:
-    """Let a BatchNorm take the statistics of the next batch as they are."""
-    if isinstance(block, mx.gluon.nn.BatchNorm):
-        block._kwargs["momentum"] = 0

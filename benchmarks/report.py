@@ -1,59 +1,206 @@
-"""Shows results as tables."""
+"""Shows results as tables, for a terminal and in Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.table import Table
 
 from bnn_tvm.benchmark.measure import Spread
 from bnn_tvm.benchmark.report import format_seconds
 
-from .cases import BLOCKS
-from .figures import Results, block_figures
+from .acceptance import Bar, bars
+from .cases import (
+    AVX2,
+    BATCHES,
+    BLOCKS,
+    FLOAT_PEERS,
+    HOST,
+    LAYERS,
+    NETWORKS,
+    OURS,
+    PEAKS,
+    THREADS,
+    network_case,
+)
+from .figures import (
+    Results,
+    batch_gain,
+    block_figures,
+    layer_figures,
+    network_figures,
+    peer_speedups,
+    roof_of,
+    thread_speedup,
+)
 
 
-def tables(results: Results) -> list[Table]:
-    """Lay out everything that was measured."""
-    return [table for table in (peak_table(results), block_table(results)) if table.row_count]
+@dataclass(frozen=True)
+class Sheet:
+    """A table before it gets a look.
+
+    Attributes
+    ----------
+    title : str
+    columns : tuple of str
+    rows : sequence of tuple of str
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+    def to_rich(self) -> Table:
+        """Lay it out for a terminal."""
+        table = Table(title=self.title)
+        for number, column in enumerate(self.columns):
+            table.add_column(column, justify="right" if number else "left", overflow="fold")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def to_markdown(self) -> str:
+        """Write it as Markdown."""
+        rule = ["---", *["--:"] * (len(self.columns) - 1)]
+        lines = [f"| {' | '.join(cells)} |" for cells in (self.columns, rule, *self.rows)]
+        return "\n".join([f"### {self.title}", "", *lines, ""])
 
 
-def peak_table(results: Results) -> Table:
-    """Lay out the machine's peaks."""
-    table = _table("peaks of one core", "peak", ("10^9/s", "quartiles"))
-    for name, samples in results["peaks"].rates.items() if "peaks" in results else ():
+def sheets(results: Results) -> list[Sheet]:
+    """Lay out everything that was measured, the bars last."""
+    found = [
+        _environment_sheet(results),
+        _peak_sheet(results),
+        _block_sheet(results),
+        _layer_sheet(results),
+        _network_sheet(results),
+        *(_kernel_sheet(results, name) for name in NETWORKS),
+        _peer_sheet(results),
+        _scaling_sheet(results),
+        _bar_sheet(bars(results)),
+    ]
+    return [sheet for sheet in found if sheet.rows]
+
+
+def _environment_sheet(results: Results) -> Sheet:
+    rows: dict[str, str] = {}
+    for result in results.values():
+        facts = result.environment
+        rows |= {"CPU": facts.cpu_model, "system": facts.system, **facts.versions}
+    return Sheet("Environment", ("what", "which"), list(rows.items()))
+
+
+def _peak_sheet(results: Results) -> Sheet:
+    rates = results[PEAKS.name].rates if PEAKS.name in results else {}
+    rows = []
+    for name, samples in rates.items():
         rate = Spread.of(samples)
-        quartiles = f"{rate.lower_quartile / 1e9:.4g} - {rate.upper_quartile / 1e9:.4g}"
-        table.add_row(name, f"{rate.median / 1e9:.4g}", quartiles)
-    return table
+        unit = "GB/s" if name.startswith("L") else "GOP/s"
+        rows.append((name, f"{rate.median / 1e9:.4g} {unit}", _quartiles(rate, 1e9)))
+    return Sheet("Peaks of one core", ("peak", "median", "quartiles"), rows)
 
 
-def block_table(results: Results) -> Table:
-    """Lay out blocks against OpenVINO's."""
-    columns = ("ours", "OpenVINO", "OpenVINO / ours", "quartiles", "GOP/s", "of peak", "max diff")
-    table = _table("blocks in a chain: sign, convolution, BN, add", "block", columns)
+def _block_sheet(results: Results) -> Sheet:
+    rows = []
     for block in BLOCKS:
         if figures := block_figures(results, block):
-            table.add_row(
-                block.name,
-                format_seconds(figures.ours.median),
-                format_seconds(figures.openvino.median),
-                *_ratio_cells(figures.speedup),
-                f"{figures.gops:.0f}",
-                f"{figures.of_peak:.1%}",
-                f"{figures.difference:.1g}",
+            rows.append(
+                (
+                    block.name,
+                    format_seconds(figures.ours.median),
+                    format_seconds(figures.openvino.median),
+                    f"{figures.speedup.median:.2f}",
+                    _quartiles(figures.speedup),
+                    f"{figures.gops:.0f}",
+                    f"{figures.of_peak:.0%}",
+                )
             )
-    return table
+    columns = ("block", "ours", "OpenVINO", "theirs / ours", "quartiles", "GOP/s", "of peak")
+    return Sheet("Blocks in a chain: sign, convolution, BN, add", columns, rows)
 
 
-def _ratio_cells(ratio: Spread) -> tuple[str, str]:
-    quartiles = f"{ratio.lower_quartile:.2f} - {ratio.upper_quartile:.2f}"
-    return f"{ratio.median:.2f}x", quartiles
+def _layer_sheet(results: Results) -> Sheet:
+    rows = []
+    for target in (HOST, AVX2):
+        for block in LAYERS:
+            if figures := layer_figures(results, block, target):
+                time = format_seconds(figures.seconds.median)
+                share = (f"{figures.of_peak.median:.1%}", _quartiles(figures.of_peak))
+                rows.append((block.name, target, time, f"{figures.gops:.0f}", *share))
+    columns = ("layer", "target", "time", "GOP/s", "of peak", "quartiles")
+    return Sheet("Layers from bits to bits", columns, rows)
 
 
-def _table(title: str, first: str, columns: Iterable[str]) -> Table:
-    table = Table(title=title)
-    table.add_column(first)
-    for column in columns:
-        table.add_column(column, justify="right")
-    return table
+def _network_sheet(results: Results) -> Sheet:
+    rows = []
+    for name in NETWORKS:
+        if figures := network_figures(results, name):
+            for label, seconds in figures.seconds.items():
+                relative = figures.relative.get(label)
+                ratio = (f"{relative.median:.2f}", _quartiles(relative)) if relative else ("", "")
+                of_bound = f"{seconds.median / figures.bound:.2f}"
+                rows.append((name, label, format_seconds(seconds.median), *ratio, of_bound))
+    columns = ("network", "engine", "time", "ours / theirs", "quartiles", "time / our roofline")
+    return Sheet("Networks, 224 x 224, batch 1", columns, rows)
+
+
+def _kernel_sheet(results: Results, name: str) -> Sheet:
+    result = results.get(network_case(name).name)
+    if result is None:
+        return Sheet("", (), [])
+    total = sum(kernel.uses * kernel.seconds for kernel in result.kernels)
+    roof, rows = roof_of(result), []
+    for kernel in sorted(result.kernels, key=lambda k: -k.uses * k.seconds):
+        rows.append(
+            (
+                kernel.name,
+                str(kernel.uses),
+                format_seconds(kernel.seconds),
+                format_seconds(roof.bound(kernel)) if kernel.macs else "",
+                f"{2 * kernel.macs / kernel.seconds / 1e9:.0f}" if kernel.macs else "",
+                f"{kernel.uses * kernel.seconds / total:.1%}",
+            )
+        )
+    columns = ("kernel", "uses", "time", "at the roofline", "GOP/s", "share")
+    return Sheet(f"Kernels of {name}, each alone: {format_seconds(total)}", columns, rows)
+
+
+def _peer_sheet(results: Results) -> Sheet:
+    rows = []
+    if speedups := peer_speedups(results):
+        seconds = results[FLOAT_PEERS.name].seconds
+        rows.append((f"{OURS}, binary", format_seconds(Spread.of(seconds[OURS]).median), "1", ""))
+        for label, speedup in speedups.items():
+            time = format_seconds(Spread.of(seconds[label]).median)
+            rows.append((label, time, f"{speedup.median:.2f}", _quartiles(speedup)))
+    columns = ("engine", "time", "theirs / ours", "quartiles")
+    return Sheet("ResNetE18 against ResNet-18 in float and int8", columns, rows)
+
+
+def _scaling_sheet(results: Results) -> Sheet:
+    rows = []
+    for case, gain in ((THREADS, thread_speedup(results)), (BATCHES, batch_gain(results))):
+        if gain is not None:
+            times = (Spread.of(s).median for s in results[case.name].seconds.values())
+            ratio = f"{gain.median:.2f}"
+            rows.append((case.name, *map(format_seconds, times), ratio, _quartiles(gain)))
+    return Sheet("Scaling of ResNetE18", ("what", "one", "more", "gain", "quartiles"), rows)
+
+
+def _bar_sheet(found: list[Bar]) -> Sheet:
+    rows = [
+        (
+            bar.what,
+            f"{'>=' if bar.at_least else '<='} {bar.limit:g}",
+            "not measured" if bar.figure is None else f"{bar.figure:.3g}",
+            "yes" if bar.met else "NO",
+        )
+        for bar in found
+    ]
+    return Sheet("Bars", ("bar", "limit", "figure", "met"), rows)
+
+
+def _quartiles(spread: Spread, unit: float = 1.0) -> str:
+    lower, upper = spread.lower_quartile / unit, spread.upper_quartile / unit
+    return f"{lower:.3g} - {upper:.3g}"

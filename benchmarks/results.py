@@ -15,6 +15,38 @@ from .cases import Case
 
 
 @dataclass(frozen=True)
+class KernelTime:
+    """One kernel of a package, timed alone on warm data.
+
+    Attributes
+    ----------
+    name, kind : str
+        As in the manifest.
+    layers : tuple of str
+        The model's layers that it computes.
+    macs : int
+        Multiply-accumulates of one call.
+    binary : bool
+        Whether these are bit operations.
+    nbytes : int
+        Of all arguments, weights and outputs included.
+    uses : int
+        Calls in one run of the package.
+    seconds : float
+        Median of one call.
+    """
+
+    name: str
+    kind: str
+    layers: tuple[str, ...]
+    macs: int
+    binary: bool
+    nbytes: int
+    uses: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class CaseResult:
     """What was measured of one case.
 
@@ -29,6 +61,10 @@ class CaseResult:
     differences : dict of str to float
         The largest absolute difference of an entry's output from that of the first entry of
         the same model, divided by the largest value of that one.
+    tried_inputs : int
+        Inputs that were tried until all engines agreed.
+    kernels : tuple of KernelTime
+        Of the first entry, if the case asks for them.
     """
 
     case: Case
@@ -36,6 +72,8 @@ class CaseResult:
     seconds: dict[str, tuple[float, ...]]
     rates: dict[str, tuple[float, ...]]
     differences: dict[str, float]
+    tried_inputs: int
+    kernels: tuple[KernelTime, ...]
 
 
 _RESULTS = TypeAdapter(tuple[CaseResult, ...])

@@ -14,6 +14,8 @@ _DISTRIBUTIONS = {
     "tvm_ffi": "apache-tvm-ffi",
     "numpy": "numpy",
     "mxnet": "mxnet",
+    "openvino": "openvino",
+    "onnxruntime": "onnxruntime",
 }
 
 

@@ -15,7 +15,7 @@ from bnn_tvm.runtime import Session
 openvino = pytest.importorskip("openvino")
 
 from benchmarks.cases import Block  # noqa: E402
-from benchmarks.models import Residual, as_trained  # noqa: E402
+from benchmarks.networks import Residual, as_trained  # noqa: E402
 from benchmarks.openvino_model import to_openvino  # noqa: E402
 
 SHAPE = (1, 32, 12, 12)
