@@ -50,13 +50,13 @@ def _draw_entries(title: str, result: CaseResult, path: Path) -> None:
 def _draw_kernels(name: str, result: CaseResult, path: Path) -> None:
     """Draw each kernel's time in a run, and a mark where the roofline would have it."""
     roof = roof_of(result)
-    kernels = sorted(result.kernels, key=lambda kernel: -kernel.uses * kernel.seconds)
+    kernels = sorted(result.kernels, key=lambda kernel: -kernel.total)
     places = range(len(kernels))
     figure = Figure(figsize=(8, 1.5 + 0.22 * len(kernels)), layout="constrained")
     axes = figure.subplots()
     axes.barh(
         places,
-        [kernel.uses * kernel.seconds * 1e6 for kernel in kernels],
+        [kernel.total * 1e6 for kernel in kernels],
         color=[_color(kernel.macs, kernel.binary) for kernel in kernels],
     )
     for place, kernel in zip(places, kernels, strict=True):

@@ -168,7 +168,7 @@ def network_figures(results: Results, name: str) -> NetworkFigures | None:
         },
         bound=bound,
         of_bound=median(ours) / bound,
-        kernel_seconds=sum(kernel.uses * kernel.seconds for kernel in result.kernels),
+        kernel_seconds=sum(kernel.total for kernel in result.kernels),
         outside=share_outside_convolutions(result.kernels),
         difference=result.differences[OPENVINO],
     )

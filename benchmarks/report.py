@@ -34,6 +34,11 @@ from .figures import (
     roof_of,
     thread_speedup,
 )
+from .results import KernelTime
+from .roofline import Roof
+
+# Share of a network's time from which on a kernel gets a row of its own.
+_LONG = 0.02
 
 
 @dataclass(frozen=True)
@@ -146,24 +151,30 @@ def _network_sheet(results: Results) -> Sheet:
 
 
 def _kernel_sheet(results: Results, name: str) -> Sheet:
+    """Lay out the kernels that take longest, and the others in one row."""
     result = results.get(network_case(name).name)
     if result is None:
         return Sheet("", (), [])
-    total = sum(kernel.uses * kernel.seconds for kernel in result.kernels)
-    roof, rows = roof_of(result), []
-    for kernel in sorted(result.kernels, key=lambda k: -k.uses * k.seconds):
-        rows.append(
-            (
-                kernel.name,
-                str(kernel.uses),
-                format_seconds(kernel.seconds),
-                format_seconds(roof.bound(kernel)) if kernel.macs else "",
-                f"{2 * kernel.macs / kernel.seconds / 1e9:.0f}" if kernel.macs else "",
-                f"{kernel.uses * kernel.seconds / total:.1%}",
-            )
-        )
+    total = sum(kernel.total for kernel in result.kernels)
+    ordered = sorted(result.kernels, key=lambda kernel: -kernel.total)
+    long = [kernel for kernel in ordered if kernel.total >= _LONG * total]
+    rows = [_kernel_row(kernel, roof_of(result), total) for kernel in long]
+    rest = sum(kernel.total for kernel in ordered[len(long) :])
+    others = f"{len(ordered) - len(long)} others"
+    rows.append((others, "", format_seconds(rest), "", "", f"{rest / total:.1%}"))
     columns = ("kernel", "uses", "time", "at the roofline", "GOP/s", "share")
     return Sheet(f"Kernels of {name}, each alone: {format_seconds(total)}", columns, rows)
+
+
+def _kernel_row(kernel: KernelTime, roof: Roof, total: float) -> tuple[str, ...]:
+    return (
+        kernel.name,
+        str(kernel.uses),
+        format_seconds(kernel.seconds),
+        format_seconds(roof.bound(kernel)) if kernel.macs else "",
+        f"{2 * kernel.macs / kernel.seconds / 1e9:.0f}" if kernel.macs else "",
+        f"{kernel.total / total:.1%}",
+    )
 
 
 def _peer_sheet(results: Results) -> Sheet:
@@ -194,7 +205,7 @@ def _bar_sheet(found: list[Bar]) -> Sheet:
             bar.what,
             f"{'>=' if bar.at_least else '<='} {bar.limit:g}",
             "not measured" if bar.figure is None else f"{bar.figure:.3g}",
-            "yes" if bar.met else "NO",
+            "" if bar.figure is None else "yes" if bar.met else "no",
         )
         for bar in found
     ]

@@ -45,6 +45,11 @@ class KernelTime:
     uses: int
     seconds: float
 
+    @property
+    def total(self) -> float:
+        """Seconds of all its calls in one run."""
+        return self.uses * self.seconds
+
 
 @dataclass(frozen=True)
 class CaseResult:

@@ -39,5 +39,5 @@ class Roof:
 
 def share_outside_convolutions(kernels: Iterable[KernelTime]) -> float:
     """Find the share of the kernels' time that neither binary nor float convolutions take."""
-    times = [(kernel.uses * kernel.seconds, "conv" in kernel.kind) for kernel in kernels]
+    times = [(kernel.total, "conv" in kernel.kind) for kernel in kernels]
     return sum(time for time, inside in times if not inside) / sum(time for time, _ in times)

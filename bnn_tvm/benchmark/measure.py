@@ -71,11 +71,15 @@ class Plan:
         Calls before anything is timed.
     sample_seconds : float
         A sample repeats its call until it lasts about this long.
+    lead : int
+        Calls before each sample that are not timed: they bring back to the caches what the
+        other calls of the round drove out.
     """
 
     rounds: int = 30
     warm_up: int = 3
     sample_seconds: float = 1e-3
+    lead: int = 0
 
 
 def measure_in_turn(
@@ -99,6 +103,8 @@ def measure_in_turn(
     samples: dict[str, list[float]] = {label: [] for label in calls}
     for labels in _rotations(list(calls), plan.rounds):
         for label in labels:
+            for _ in range(plan.lead):
+                calls[label]()
             samples[label].append(_sample(calls[label], inner[label], clock) / inner[label])
     return {label: Timing(tuple(samples[label]), inner[label]) for label in calls}
 

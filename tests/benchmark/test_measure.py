@@ -73,3 +73,11 @@ def test_what_disturbs_one_round_disturbs_both_and_not_the_ratio():
     timings = measure_in_turn(calls, Plan(rounds=3, warm_up=0), clock)
     assert timings["b"].ratio_to(timings["a"]) == Spread(2, 2, 2, 2)
     assert timings["a"].spread.median == 1
+
+
+def test_leading_calls_are_not_timed():
+    clock = FakeClock()
+    calls = {"a": clock.call("a", 1, 50, 50, 1, 50, 50, 1), "b": clock.call("b", 2)}
+    timings = measure_in_turn(calls, Plan(rounds=2, warm_up=0, lead=2), clock)
+    assert timings["a"].samples == (1.0, 1.0)
+    assert clock.log == list("a" + "b" + "aaa" + "bbb" + "bbb" + "aaa")
