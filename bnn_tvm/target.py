@@ -107,6 +107,11 @@ class Target:
         """Tell whether there is no operating system, and so nothing that loads libraries."""
         return "none" in self.triple.split("-")
 
+    @property
+    def has_ternary_logic(self) -> bool:
+        """Whether one instruction computes any logic of three vectors, as all with VPOPCNTD do."""
+        return self.native_popcount == "vpopcntd"
+
     def info(self) -> TargetInfo:
         """Say what a package's manifest needs of this target."""
         return TargetInfo(self.id, self.triple, self.mcpu, self.cpu_flags, self.num_cores)

@@ -46,6 +46,12 @@ def count_iterations(sch: Schedule, output: SBlockRV) -> int:
     return math.prod(int(var.dom.extent) for var in axes)
 
 
+def keep_in_registers(sch: Schedule, block: SBlockRV) -> None:
+    """Put what a block writes where registers come from."""
+    for index in range(len(sch.get(block).writes)):
+        sch.set_scope(block, index, REGISTERS)
+
+
 def largest_divisor(number: int, at_most: int) -> int:
     """Return the largest divisor that does not exceed a bound."""
     return next(d for d in range(min(number, at_most), 0, -1) if number % d == 0)

@@ -38,7 +38,9 @@ class Tile:
         return self.pixels * self.vectors
 
 
-def rank_tiles(pixels: int, blocks: int, vector_step: int, target: Target) -> list[Tile]:
+def rank_tiles(
+    pixels: int, blocks: int, vector_step: int, registers_per_sum: int, target: Target
+) -> list[Tile]:
     """List the tiles that fit the registers; first the one that loads least for its sums.
 
     Each step of the reduction loads ``vectors`` weight vectors and ``pixels`` broadcast
@@ -52,9 +54,11 @@ def rank_tiles(pixels: int, blocks: int, vector_step: int, target: Target) -> li
         Vectors of output channels.
     vector_step : int
         Vectors must come in multiples of this, to pack whole words.
+    registers_per_sum : int
+        What one sum takes: two where a running parity belongs to it.
     target : Target
     """
-    limit = target.vector_registers - _SPARE_REGISTERS
+    limit = (target.vector_registers - _SPARE_REGISTERS) // registers_per_sum
     heights = [
         vectors
         for vectors in range(vector_step, min(blocks, limit) + 1, vector_step)

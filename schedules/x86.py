@@ -31,11 +31,11 @@ from .choices import Choose
 from .outputs import Outputs, find_outputs
 from .rule import Rule, is_layer, kernel_kind
 from .steps import (
-    REGISTERS,
     count_iterations,
     extent,
     find_block,
     is_conditional,
+    keep_in_registers,
     largest_divisor,
     spatial_extents,
     unroll_all,
@@ -68,7 +68,8 @@ def _tile_layer(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule
     if outputs is None:
         return None
     *_, x, blocks, lanes = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
-    tile = choose("tile", rank_tiles(x, blocks, max(outputs.group // lanes, 1), target))
+    step = max(outputs.group // lanes, 1)
+    tile = choose("tile", rank_tiles(x, blocks, step, _registers_per_sum(sch), target))
     sums = _split_sum(sch, tile) if kernel_kind(func) == "dense" else None
     here, inside = _tile_output(sch, outputs, tile.pixels, tile.vectors * lanes, choose)
     _compute_outputs(sch, outputs, inside, target)
@@ -79,6 +80,12 @@ def _tile_layer(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule
     if padded is not None:
         vectorize_innermost(sch, padded, target.vector_bits // 32)
     return sch
+
+
+def _registers_per_sum(sch: Schedule) -> int:
+    """Count what one sum takes, beside that of a partial sum if there is one."""
+    blocks = (sch.get_sblock(ACCUMULATE), find_block(sch, PARTIAL))
+    return max(len(sch.get(block).writes) for block in blocks if block is not None)
 
 
 def _tile_output(
@@ -130,7 +137,7 @@ def _compute_words(
         here = here if outputs.result is None else sch.get_loops(pack)[-2]
         sch.compute_at(value, here, preserve_unit_loops=True)
     vectorize_innermost(sch, value, target.vector_bits // 32)
-    sch.set_scope(value, 0, REGISTERS)
+    keep_in_registers(sch, value)
     if extent(sch, here) <= _MOST_UNROLLED_WORDS:
         sch.unroll(here)
     _pack_words(sch, pack)
@@ -181,7 +188,7 @@ def _reduce_tile(sch: Schedule, block: SBlockRV, here: LoopRV, tile_axes: int) -
     _unroll_vectors(sch, tile)
     init = sch.decompose_reduction(block, reduction[0])
     _unroll_vectors(sch, sch.get_loops(init)[-3:])
-    sch.set_scope(block, 0, REGISTERS)
+    keep_in_registers(sch, block)
     return reduction[-1]
 
 
@@ -205,7 +212,7 @@ def _keep_sums_apart(sch: Schedule, sums: SBlockRV, here: LoopRV) -> None:
     part, *tile = sch.get_loops(init)[-4:]
     sch.unroll(part)
     _unroll_vectors(sch, tile)
-    sch.set_scope(sums, 0, REGISTERS)
+    keep_in_registers(sch, sums)
 
 
 def _unroll_vectors(sch: Schedule, tile: list[LoopRV]) -> None:
@@ -250,7 +257,7 @@ def _pool_at(sch: Schedule, pool: SBlockRV, here: LoopRV, target: Target) -> Non
         unroll_all(sch, steps)
     init = sch.decompose_reduction(pool, steps[0])
     sch.vectorize(sch.get_loops(init)[-1])
-    sch.set_scope(pool, 0, REGISTERS)
+    keep_in_registers(sch, pool)
 
 
 RULES = (

@@ -3,8 +3,33 @@
 from __future__ import annotations
 
 from tvm import tirx
+from tvm.ir import Call, Expr
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
+
+from bnn_tvm.kernels.carry_save import CARRY, carry_of
+
+_TERNARY_LOGIC = {
+    f"uint32x{lanes}": f"llvm.x86.avx512.pternlog.d.{lanes * 32}" for lanes in (4, 8, 16)
+}
+
+
+def _truth_table() -> int:
+    """Evaluate the carry for all its inputs, as VPTERNLOG numbers them: the first is worth 4."""
+    rows = [carry_of(row >> 2 & 1, row >> 1 & 1, row & 1) & 1 for row in range(8)]
+    return sum(bit << row for row, bit in enumerate(rows))
+
+
+def _lower_carry(call: Call) -> Expr:
+    """Compute three-input logic by one instruction; else LLVM takes it apart and needs four."""
+    dtype = str(call.ty.dtype)
+    if dtype not in _TERNARY_LOGIC:
+        return carry_of(*call.args)
+    table = tirx.const(_truth_table(), "int32")
+    return tirx.call_llvm_pure_intrin(dtype, _TERNARY_LOGIC[dtype], *call.args, table)
+
+
+tirx.op.register_intrin_lowering(CARRY, "llvm", f=_lower_carry)
 
 # Each packs one word of signs: a comparison into a mask (a mask register with AVX-512, bytes or
 # floats with AVX2) and one move. LLVM folds the select and the movmsk into the comparison.

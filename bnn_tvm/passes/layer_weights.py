@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnn_tvm.kernels.bits import block_outputs, pack_signs, word_count
-from bnn_tvm.kernels.bitserial import Planes
 from bnn_tvm.kernels.geometry import Extents, Window
 from bnn_tvm.kernels.groups import GroupPlan, in_channels, plan_groups, spread_groups
+from bnn_tvm.kernels.popcount_sums import Planes
 
 from .levels import Levels, weight_levels
 

@@ -14,6 +14,7 @@ from tvm.ir import Expr
 from bnn_tvm.kernels import bits, bitserial, floating
 from bnn_tvm.kernels.elementwise import SCALAR_OPS
 from bnn_tvm.kernels.geometry import Window
+from bnn_tvm.kernels.popcount_sums import Planes
 from bnn_tvm.kernels.stages import RESULT, VALUE, WEIGHT
 from bnn_tvm.target import Target
 
@@ -100,6 +101,7 @@ class _KernelBuilder:
     def __init__(self, function: relax.Function, kind: str, target: Target, packs: bool):
         self._kind = kind
         self._word_bits = target.word_bits
+        self._carry_save = target.has_ternary_logic
         element_bits = self._word_bits if kind in regions.ON_BITS else 32
         lanes = target.vector_bits // element_bits
         # Bits are packed in groups of 32 channels: then there are that many to compute.
@@ -179,12 +181,19 @@ class _KernelBuilder:
         border = bitserial.border_word(channels, self._word_bits, words, int(pad_value == 1))
         count = self._blocked(
             bitserial.bitserial_conv(
-                data, weight, window, packed.planes, packed.groups, border, mask
+                data,
+                weight,
+                window,
+                packed.planes,
+                packed.groups,
+                border,
+                mask,
+                carry_save=self._carry_save,
             )
         )
         correction = self._border_correction(call, window, source, pad_value)
         self._elements[var] = self._dot(count, packed, correction)
-        if packed.planes == bitserial.Planes() and self._levels == SIGNS and correction is None:
+        if packed.planes == Planes() and self._levels == SIGNS and correction is None:
             self._signs_of_count = (count, packed)
 
     def _border_correction(
@@ -209,9 +218,13 @@ class _KernelBuilder:
         *inputs, channels = shape_of(source)[1:]
         packed = self._pack_weight(constant_of(call.args[1]).T.reshape(-1, *inputs, channels), 1)
         weight = self._operands.constant(packed.words, WEIGHT)
-        count = self._blocked(bitserial.bitserial_dense(self._words[source], weight, packed.planes))
+        count = self._blocked(
+            bitserial.bitserial_dense(
+                self._words[source], weight, packed.planes, carry_save=self._carry_save
+            )
+        )
         self._elements[var] = self._dot(count, packed, None)
-        if packed.planes == bitserial.Planes() and self._levels == SIGNS:
+        if packed.planes == Planes() and self._levels == SIGNS:
             self._signs_of_count = (count, packed)
 
     def _dot(self, count: Element, packed: PackedWeight, correction: Element | None) -> Element:
@@ -226,7 +239,7 @@ class _KernelBuilder:
 
         return dot
 
-    def _blocked(self, accumulated: te.Tensor) -> Element:
+    def _blocked(self, accumulated: Element) -> Element:
         """View (..., blocks, lanes) as (..., channels)."""
         lanes = self._blocking.lanes
         return lambda *index: accumulated(*index[:-1], index[-1] // lanes, index[-1] % lanes)
