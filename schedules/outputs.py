@@ -1,4 +1,4 @@
-"""The outputs of a kernel: numbers, packed signs, or both."""
+"""The outputs of a kernel: numbers, packed signs, or several of both."""
 
 from __future__ import annotations
 
@@ -7,9 +7,23 @@ from dataclasses import dataclass
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
-from bnn_tvm.kernels.stages import ACCUMULATE, PACK, RESULT, VALUE
+from bnn_tvm.kernels.stages import ACCUMULATE, COMMON, PACK, RESULT
 
 from .steps import extent, find_block, spatial_extents
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Blocks of one output of signs.
+
+    Attributes
+    ----------
+    value, pack : SBlockRV
+        Computes what signs are taken of, and packs them.
+    """
+
+    value: SBlockRV
+    pack: SBlockRV
 
 
 @dataclass(frozen=True)
@@ -18,50 +32,76 @@ class Outputs:
 
     Attributes
     ----------
-    result : SBlockRV or None
-        Writes numbers.
-    value, pack : SBlockRV or None
-        Computes what signs are taken of, and packs them.
+    main : SBlockRV
+        The numbers that all outputs have in common, or else the only output. The other outputs
+        follow its loops.
+    results : tuple of SBlockRV
+        Write numbers; without `main`.
+    packed : tuple of Packed
+        Write signs.
+    main_is_numbers : bool
+        False if `main` packs signs.
+    main_is_output : bool
+        False if `main` stays in registers.
     group : int
         Channels that a word holds; 1 if nothing is packed.
     together : bool
         Whether numbers and words can be written in one pass: channels fill whole words.
     """
 
-    result: SBlockRV | None
-    value: SBlockRV | None
-    pack: SBlockRV | None
+    main: SBlockRV
+    results: tuple[SBlockRV, ...]
+    packed: tuple[Packed, ...]
+    main_is_numbers: bool
+    main_is_output: bool
     group: int
     together: bool
 
     @property
-    def main(self) -> SBlockRV:
-        """The output whose loops the others follow: the numbers, if there are any."""
-        block = self.pack if self.result is None else self.result
-        assert block is not None
-        return block
-
-    @property
     def channels_per_element(self) -> int:
         """Channels that one element of the main output stands for."""
-        return self.group if self.result is None else 1
+        return 1 if self.main_is_numbers else self.group
 
 
 def find_outputs(sch: Schedule) -> Outputs | None:
     """Find the outputs of a kernel; None if they cannot be computed together.
 
-    That is when the signs are not those of the numbers, and when there is more than one output of
-    a kind.
+    That is when several outputs have no common numbers, or when those and the words they are
+    packed into are of different channels.
     """
-    result, value, pack = (find_block(sch, name) for name in (RESULT, VALUE, PACK))
-    count = sum(block is not None for block in (result, pack))
-    if count != len(sch.get_output_blocks(sch.get_sblock("root"))):
+    blocks = sch.get_output_blocks(sch.get_sblock("root"))
+    packs = [block for block in blocks if _name(sch, block).startswith(PACK)]
+    results = [block for block in blocks if _name(sch, block).startswith(RESULT)]
+    if not blocks or len(packs) + len(results) != len(blocks):
         return None
-    group = 1 if pack is None else extent(sch, sch.get_loops(pack)[-1])
-    together = True
-    if result is not None and value is not None:
-        producers = [sch.get(block).name_hint for block in sch.get_producers(value)]
-        if ACCUMULATE in producers:
-            return None
-        together = spatial_extents(sch, result)[-1] == spatial_extents(sch, value)[-1]
-    return Outputs(result, value, pack, group, together)
+    packed = [Packed(_packed_value(sch, pack), pack) for pack in packs]
+    group = extent(sch, sch.get_loops(packs[0])[-1]) if packs else 1
+    common = find_block(sch, COMMON)
+    main = common or (results or packs)[0]
+    others = [block for block in results if block != main]
+    numbers = common is not None or bool(results)
+    followers = [*others, *(p.value for p in packed)] if numbers else []
+    together = all(_channels(sch, block) == _channels(sch, main) for block in followers)
+    if any(_sums_anew(sch, block) for block in followers) or (common and not together):
+        return None
+    if not numbers and len(packs) > 1:
+        return None
+    return Outputs(main, tuple(others), tuple(packed), numbers, common is None, group, together)
+
+
+def _name(sch: Schedule, block: SBlockRV) -> str:
+    return str(sch.get(block).name_hint)
+
+
+def _packed_value(sch: Schedule, pack: SBlockRV) -> SBlockRV:
+    (value,) = sch.get_producers(pack)
+    return value
+
+
+def _channels(sch: Schedule, block: SBlockRV) -> int:
+    return spatial_extents(sch, block)[-1]
+
+
+def _sums_anew(sch: Schedule, block: SBlockRV) -> bool:
+    """Tell whether an output reads the sums themselves and not the common numbers."""
+    return ACCUMULATE in [_name(sch, producer) for producer in sch.get_producers(block)]

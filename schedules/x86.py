@@ -28,7 +28,7 @@ from bnn_tvm.kernels.stages import ACCUMULATE, PADDED, PARTIAL
 from bnn_tvm.target import Target
 
 from .choices import Choose
-from .outputs import Outputs, find_outputs
+from .outputs import Outputs, Packed, find_outputs
 from .rule import Rule, is_layer, kernel_kind
 from .steps import (
     count_iterations,
@@ -71,7 +71,7 @@ def _tile_layer(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule
     step = max(outputs.group // lanes, 1)
     tile = choose("tile", rank_tiles(x, blocks, step, _registers_per_sum(sch), target))
     sums = _split_sum(sch, tile) if kernel_kind(func) == "dense" else None
-    here, inside = _tile_output(sch, outputs, tile.pixels, tile.vectors * lanes, choose)
+    here, inside = _tile_output(sch, outputs, tile.pixels, tile.vectors * lanes, target, choose)
     _compute_outputs(sch, outputs, inside, target)
     _accumulate_in_registers(sch, here)
     if sums is not None:
@@ -89,19 +89,20 @@ def _registers_per_sum(sch: Schedule) -> int:
 
 
 def _tile_output(
-    sch: Schedule, outputs: Outputs, pixels: int, channels: int, choose: Choose
+    sch: Schedule, outputs: Outputs, pixels: int, channels: int, target: Target, choose: Choose
 ) -> tuple[LoopRV, LoopRV]:
     """Tile the loops of an output; return the loop around one tile, and that over its groups.
 
-    A group is as many channels as one word holds, where signs are packed. Rows and channel tiles
-    are shared among threads if that is worth waking them.
+    A group is as many channels as one word holds, where signs are packed, or one vector. Rows and
+    channel tiles are shared among threads if that is worth waking them.
     """
     loops = sch.get_loops(outputs.main)[: len(spatial_extents(sch, outputs.main))]
     *outer, x, channel = loops
     channel_tiles, groups = sch.split(channel, [None, channels // outputs.channels_per_element])
     inner = [groups]
-    if outputs.result is not None and outputs.pack is not None and outputs.together:
-        groups, in_group = sch.split(groups, [None, outputs.group])
+    if _writes_in_turn(outputs):
+        vector = largest_divisor(extent(sch, groups), target.vector_bits // 32)
+        groups, in_group = sch.split(groups, [None, outputs.group if outputs.packed else vector])
         inner = [groups, in_group]
     x_tiles, in_x = sch.split(x, [None, pixels])
     batch, rows = outer[:1], outer[1:]
@@ -114,29 +115,37 @@ def _tile_output(
     return x_tiles, groups
 
 
+def _writes_in_turn(outputs: Outputs) -> bool:
+    """Tell whether all outputs of one group of channels are written before the next group."""
+    several = bool(outputs.packed or outputs.results)
+    return several and outputs.main_is_numbers and outputs.together
+
+
 def _compute_outputs(sch: Schedule, outputs: Outputs, here: LoopRV, target: Target) -> None:
     """Write numbers and pack signs, one group of channels after the other."""
-    if outputs.value is not None and outputs.pack is not None:
-        _compute_words(sch, outputs, outputs.value, outputs.pack, here, target)
-    if outputs.result is not None:
-        vectorize_innermost(sch, outputs.result, target.vector_bits // 32)
+    lanes = target.vector_bits // 32
+    for result in outputs.results:
+        sch.reverse_compute_at(result, here, preserve_unit_loops=True)
+        vectorize_innermost(sch, result, lanes)
+    for packed in outputs.packed:
+        _compute_words(sch, outputs, packed, here, lanes)
+    if outputs.main_is_numbers:
+        vectorize_innermost(sch, outputs.main, lanes)
+    if not outputs.main_is_output:
+        keep_in_registers(sch, outputs.main)
 
 
 def _compute_words(
-    sch: Schedule,
-    outputs: Outputs,
-    value: SBlockRV,
-    pack: SBlockRV,
-    here: LoopRV,
-    target: Target,
+    sch: Schedule, outputs: Outputs, packed: Packed, here: LoopRV, lanes: int
 ) -> None:
-    if outputs.result is not None and outputs.together:
+    value, pack = packed.value, packed.pack
+    if _writes_in_turn(outputs):
         sch.reverse_compute_at(value, here, preserve_unit_loops=True)
         sch.reverse_compute_at(pack, here, preserve_unit_loops=True)
     else:
-        here = here if outputs.result is None else sch.get_loops(pack)[-2]
+        here = sch.get_loops(pack)[-2] if outputs.main_is_numbers else here
         sch.compute_at(value, here, preserve_unit_loops=True)
-    vectorize_innermost(sch, value, target.vector_bits // 32)
+    vectorize_innermost(sch, value, lanes)
     keep_in_registers(sch, value)
     if extent(sch, here) <= _MOST_UNROLLED_WORDS:
         sch.unroll(here)
@@ -234,7 +243,7 @@ def _stream(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | N
         # A copy with a border would cost as much as the pooling.
         sch.compute_inline(padded)
     channels = spatial_extents(sch, outputs.main)[-1] * outputs.channels_per_element
-    here, inside = _tile_output(sch, outputs, 1, channels, choose)
+    here, inside = _tile_output(sch, outputs, 1, channels, target, choose)
     _compute_outputs(sch, outputs, inside, target)
     pool = find_block(sch, ACCUMULATE)
     if pool is not None:

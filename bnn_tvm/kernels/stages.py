@@ -12,14 +12,17 @@ ACCUMULATE = "accumulate"
 PARTIAL = "partial"
 """Sums of a part of the reduction in a narrower type, which `ACCUMULATE` adds up."""
 
+COMMON = "common"
+"""Numbers that several outputs are computed from, in registers."""
+
 VALUE = "value"
 """What a sign is taken of, one number a bit to pack; computed in registers."""
 
 PACK = "pack"
-"""Words of packed signs, an output."""
+"""Words of packed signs, an output; the names of further ones start like this."""
 
 RESULT = "result"
-"""Numbers, an output."""
+"""Numbers, an output; the names of further ones start like this."""
 
 NUM_OUTPUTS = "bnn.num_outputs"
 """Attribute of a PrimFunc: how many of its last parameters it writes."""

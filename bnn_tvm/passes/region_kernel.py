@@ -15,11 +15,12 @@ from bnn_tvm.kernels import bits, bitserial, floating
 from bnn_tvm.kernels.elementwise import SCALAR_OPS
 from bnn_tvm.kernels.geometry import Window
 from bnn_tvm.kernels.popcount_sums import Planes
-from bnn_tvm.kernels.stages import RESULT, VALUE, WEIGHT
+from bnn_tvm.kernels.stages import COMMON, RESULT, VALUE, WEIGHT
 from bnn_tvm.target import Target
 
 from . import regions
 from .binary import CONVOLUTIONS
+from .common_value import find_common
 from .dataflow import constant_of, dtype_of, is_tensor, op_name, shape_of
 from .fuse_regions import read_levels
 from .layer_weights import (
@@ -107,6 +108,7 @@ class _KernelBuilder:
         # Bits are packed in groups of 32 channels: then there are that many to compute.
         self._blocking = Blocking(lanes, 32 if packs else lanes)
         self._levels = read_levels(function)
+        self._params = list(function.params)
         self._bindings = [b for block in function.body.blocks for b in block.bindings]
         self._values = {b.var: b.value for b in self._bindings}
         self._results = self._resolve(function.body.body)
@@ -139,10 +141,17 @@ class _KernelBuilder:
         for binding in self._bindings:
             if isinstance(binding.value, relax.Call):
                 self._define(binding)
-        outputs = [self._float_output(self._results[i]) for i in floats]
+        outputs = self._float_outputs(
+            [self._results[i] for i in floats], [self._results[i] for i in packed]
+        )
         outputs += [self._packed_output(self._results[i], packed[i]) for i in packed]
         func = te.create_prim_func([*self._operands.tensors, *outputs])
         return RegionKernel(func, tuple(self._operands.sources))
+
+    def _keep_common(self, var: relax.Var) -> None:
+        """Compute a value once, as a stage that all outputs read."""
+        self._elements[var] = te.compute(shape_of(var), self._elements[var], name=COMMON)
+        self._written.add(var)
 
     def _define(self, binding: relax.VarBinding) -> None:
         call, name = binding.value, op_name(binding.value).removeprefix("nn.")
@@ -299,6 +308,16 @@ class _KernelBuilder:
             vector = self._operands.constant(np.ascontiguousarray(array.reshape(-1)))
             return lambda *index: vector(index[-1])
         return _broadcasting(self._operands.constant(array), array.shape)
+
+    def _float_outputs(self, written: list[relax.Var], packed: list[relax.Var]) -> list[te.Tensor]:
+        """Write numbers; what several outputs have in common is computed once, before them."""
+        outputs = {*written, *packed}
+        common = find_common(self._params, self._bindings, outputs) if len(outputs) > 1 else None
+        if common is not None and common not in written:
+            self._keep_common(common)
+        order = sorted(written, key=lambda var: common is None or not var.same_as(common))
+        by_var = {var: self._float_output(var) for var in order}
+        return [by_var[var] for var in written]
 
     def _float_output(self, var: relax.Var) -> te.Tensor:
         """Write numbers; what comes after them in the region reads them from there."""
