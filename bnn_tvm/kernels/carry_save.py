@@ -23,6 +23,7 @@ CARRY = "bnn.carry"
 _ffi_api.RegisterOp(CARRY, "Carries of the steps between three running parities.")
 tvm.ir.register_op_attr(CARRY, "TVectorizable", True)
 tvm.ir.register_op_attr(CARRY, "TCallEffectKind", tirx.CallEffectKind.Pure.value)
+tvm.ir.register_op_attr(CARRY, "TScriptPrinterName", CARRY)
 
 
 def carry_of(before: Expr, middle: Expr, after: Expr) -> Expr:
