@@ -170,7 +170,21 @@ def _is_largest_magnitude(expr: relax.Expr, of: relax.Expr, lookup: Lookup) -> b
     call = lookup(expr)
     while op_name(call) in ("reshape", "permute_dims"):
         call = lookup(call.args[0])
-    if op_name(call) != "max":
+    return op_name(call) == "max" and _is_magnitude(call.args[0], of, lookup)
+
+
+def _is_magnitude(expr: relax.Expr, of: relax.Expr, lookup: Lookup) -> bool:
+    """Tell whether an expression is |x| of a tensor, or that of each piece of a concatenation."""
+    call, source = lookup(expr), lookup(of)
+    if op_name(call) == "abs":
+        return call.args[0].same_as(of)
+    if op_name(call) != "concat" or op_name(source) != "concat":
         return False
-    magnitude = lookup(call.args[0])
-    return op_name(magnitude) == "abs" and magnitude.args[0].same_as(of)
+    parts, pieces = arguments(call), arguments(source)
+    return (
+        call.attrs.axis == source.attrs.axis
+        and len(parts) == len(pieces)
+        and all(
+            _is_magnitude(part, piece, lookup) for part, piece in zip(parts, pieces, strict=True)
+        )
+    )

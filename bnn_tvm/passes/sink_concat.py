@@ -6,7 +6,6 @@ pieces these become part of the kernels that make them, and what is left to conc
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -114,7 +113,7 @@ def _divider(
         return lambda _: arg
     array = constant_of(arg)
     if array is None:
-        return (lambda _: arg) if math.prod(shape_of(arg)) == 1 else None
+        return None
     if array.ndim == 0 or array.shape[-1] == 1:
         return lambda _: arg
     parts = np.split(array, np.cumsum(split)[:-1], axis=-1)

@@ -67,9 +67,9 @@ def test_concatenations_of_concatenations_become_one():
 
 def test_operands_that_are_divided_alike_are_added_in_pieces():
     def body(g, x, y):
-        return g(op.add(joined(g, x, y), joined(g, g(op.abs(x)), y)))
+        return g(op.add(joined(g, x, y), joined(g, g(op.nn.relu(x)), y)))
 
-    assert_rewritten(body, ["abs", "add", "add", "concat"])
+    assert_rewritten(body, ["nn.relu", "add", "add", "concat"])
 
 
 @pytest.mark.parametrize(
@@ -85,11 +85,11 @@ def test_operands_that_are_divided_alike_are_added_in_pieces():
 )
 def test_a_slice_takes_the_pieces_that_it_covers(begin, end, expected):
     def body(g, x, y):
-        return g(op.abs(g(op.strided_slice(joined(g, x, y), [3], [begin], [end]))))
+        return g(op.nn.relu(g(op.strided_slice(joined(g, x, y), [3], [begin], [end]))))
 
     pieces = 2 if "concat" in expected else 1
     cuts = [name for name in expected if name != "concat"]
-    assert_rewritten(body, [*cuts, *["abs"] * pieces, *expected[len(cuts) :]])
+    assert_rewritten(body, [*cuts, *["nn.relu"] * pieces, *expected[len(cuts) :]])
 
 
 def strided(g, x, y):
@@ -97,7 +97,7 @@ def strided(g, x, y):
 
 
 def along_rows(g, x, y):
-    return g(op.abs(g(op.concat([x, x], 1))))
+    return g(op.nn.relu(g(op.concat([x, x], 1))))
 
 
 def with_another_tensor(g, x, y):
@@ -105,11 +105,17 @@ def with_another_tensor(g, x, y):
     return g(op.add(whole, g(op.nn.avg_pool2d(whole, (1, 1), layout="NHWC"))))
 
 
+def with_a_number_of_its_own(g, x, y):
+    whole = joined(g, x, y)
+    return g(op.divide(whole, g(op.max(whole, keepdims=True))))
+
+
 @pytest.mark.parametrize(
     "body, expected",
     [
+        (with_a_number_of_its_own, ["concat", "max", "divide"]),
         (strided, ["concat", "strided_slice"]),
-        (along_rows, ["concat", "abs"]),
+        (along_rows, ["concat", "nn.relu"]),
         (with_another_tensor, ["nn.avg_pool2d", "nn.avg_pool2d", "add", "add", "concat"]),
     ],
 )
