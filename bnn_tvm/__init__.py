@@ -1,7 +1,7 @@
 """Compile binary Gluon networks to bit-packed, fused TVM kernels.
 
-``compile`` makes a package of a model; ``load`` reads one to run it. Both are imported at first
-use, so that running a package loads neither the compiler nor MXNet.
+``compile`` makes a package of a model, ``compile_c`` a C library; ``load`` reads a package to run
+it. All are imported at first use, so that running a package loads neither the compiler nor MXNet.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .compiler import compile as compile
+    from .compiler import compile_c as compile_c
     from .package import Package as Package
 
-__all__ = ["Package", "compile", "load"]
+__all__ = ["Package", "compile", "compile_c", "load"]
 
-_HOMES = {"compile": ".compiler", "Package": ".package"}
+_HOMES = {"compile": ".compiler", "compile_c": ".compiler", "Package": ".package"}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,18 +15,21 @@ from tvm.ir import IRModule
 
 from .build import ScheduledModule, build_library, schedule_module
 from .device import LocalDevice
+from .embed.library import build_c_library
+from .embed.selftest import record
 from .errors import InputError, ModelError, TuneLogWarning
 from .importer import Graph, graph_from_text, import_graph, load_graph
 from .importer.learned import count_other_parameters
-from .package import Package
+from .package import CPackage, Package
 from .package.manifest import Manifest, TensorInfo
 from .passes.dataflow import MAIN, dtype_of, main_result, shape_of
+from .passes.fuse_pooling import fuse_pooling
 from .passes.lower_regions import lower_regions
 from .passes.pipeline import FLOAT_PASSES
-from .report import describe_kernels, describe_layers
+from .report import describe_kernels, describe_layers, follow_merges
 from .report_graph import describe_graph
 from .schedules import NO_RECORDS, TUNED
-from .target import Target, get_target
+from .target import Target, detect_host, get_target
 from .tuning.environment import describe_environment
 from .tuning.records import TuneLog, find_log
 
@@ -95,6 +98,42 @@ def compile(
     return Package(prepared.manifest, build_library(prepared.scheduled, compiled_for))
 
 
+def compile_c(
+    model: str | os.PathLike[str] | Graph | Any,
+    *,
+    target: str = "host",
+    input_shape: Shape | Mapping[str, Shape] | None = None,
+    params: str | os.PathLike[str] | None = None,
+    tune_log: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> CPackage:
+    """Compile a model to a C library that needs no runtime.
+
+    Takes what `compile` takes, and raises the same errors, but needs no compiler to link with.
+
+    Returns
+    -------
+    CPackage
+
+    Raises
+    ------
+    ModelError
+        Also if an input or output is not float32.
+    """
+    compiled_for = get_target(target)
+    stages = _Stages(progress, _STAGES + 2)
+    prepared = _prepare(model, compiled_for, input_shape, params, tune_log, stages)
+    stages.begin("recording the self-test")
+    host = detect_host()
+    reference = schedule_module(lower_regions(prepared.fused, host), host).mod
+    manifest = prepared.manifest
+    recording = record(reference, host, manifest.inputs)
+    stages.begin("generating code")
+    return CPackage(
+        manifest, build_c_library(prepared.scheduled, manifest, compiled_for, recording)
+    )
+
+
 def describe(
     model: str | os.PathLike[str] | Graph | Any,
     *,
@@ -129,6 +168,8 @@ class Prepared:
 
     Attributes
     ----------
+    fused : IRModule
+        Its regions as functions in float.
     lowered : IRModule
         Its kernels as algorithms.
     scheduled : IRModule
@@ -136,6 +177,7 @@ class Prepared:
     manifest : Manifest
     """
 
+    fused: IRModule
     lowered: IRModule
     scheduled: IRModule
     manifest: Manifest
@@ -174,9 +216,10 @@ def _prepare(
     stages.begin(lower_regions.__name__)
     lowered = lower_regions(fused, target)
     stages.begin("scheduling kernels")
-    scheduled = schedule_module(lowered, target, NO_RECORDS if log is None else log.records())
+    merged = _save_memory(lowered, target)
+    scheduled = schedule_module(merged, target, NO_RECORDS if log is None else log.records())
     _warn_of_differences(log, scheduled, target)
-    layers = describe_layers(imported, divided, lowered)
+    layers = follow_merges(describe_layers(imported, divided, lowered), merged)
     inputs, outputs = _border(imported)
     manifest = Manifest(
         schema_version=_SCHEMA_VERSION,
@@ -188,9 +231,14 @@ def _prepare(
         kernels=describe_kernels(scheduled, layers),
         layers=layers,
         other_parameters=count_other_parameters(graph),
-        graph=describe_graph(divided, fused, lowered),
+        graph=follow_merges(describe_graph(divided, fused, lowered), merged),
     )
-    return Prepared(lowered, scheduled.mod, manifest)
+    return Prepared(fused, merged, scheduled.mod, manifest)
+
+
+def _save_memory(lowered: IRModule, target: Target) -> IRModule:
+    """Merge kernels where there is little memory for what lies between them."""
+    return fuse_pooling(lowered) if target.is_bare_metal else lowered
 
 
 def _warn_of_differences(log: TuneLog | None, scheduled: ScheduledModule, target: Target) -> None:

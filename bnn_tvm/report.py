@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeVar
 
 from tvm import relax, tirx
 from tvm.ir import IRModule
@@ -11,7 +13,7 @@ from tvm.ir import IRModule
 from .build import ScheduledModule
 from .epilogue import describe_epilogue
 from .kernels.stages import KERNEL, NUM_OUTPUTS, WEIGHT
-from .package.manifest import KernelInfo, LayerInfo, TensorInfo
+from .package.manifest import KernelInfo, LayerInfo, NodeInfo, TensorInfo
 from .passes.binary import (
     CONVOLUTIONS,
     data_levels,
@@ -20,6 +22,7 @@ from .passes.binary import (
     reason_not_binary,
 )
 from .passes.dataflow import constant_of, main_bindings, op_name, shape_of
+from .passes.fuse_pooling import MERGED_KERNELS
 from .passes.levels import weight_levels
 from .passes.lower_regions import KERNEL_OF_LAYER
 from .passes.regions import divide_into_regions
@@ -130,6 +133,16 @@ def _padding(call: relax.Call, lookup: Lookup) -> str:
     widths = call.attrs.padding if pad is None else pad.attrs.pad_width[2:-2:2]
     rank = len(call.attrs.strides)
     return f"{','.join(str(int(width)) for width in widths[:rank])} value {value:g}"
+
+
+Described = TypeVar("Described", LayerInfo, NodeInfo)
+
+
+def follow_merges(records: tuple[Described, ...], mod: IRModule) -> tuple[Described, ...]:
+    """Name the kernels that others were merged into, where kernels were merged."""
+    merges = mod.attrs[MERGED_KERNELS] if mod.attrs and MERGED_KERNELS in mod.attrs else {}
+    names = {str(old): str(new) for old, new in merges.items()}
+    return tuple(replace(one, kernel=names.get(one.kernel, one.kernel)) for one in records)
 
 
 def describe_kernels(

@@ -129,6 +129,8 @@ class Target:
                 "mcpu": self.mcpu,
                 "mattr": list(self.features),
                 "num-cores": self.num_cores,
+                # TVM guesses the width of processors that it does not know, and warns.
+                "vector-width": self.vector_bits,
                 **abi,
             }
         )

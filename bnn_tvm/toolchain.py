@@ -48,3 +48,19 @@ def _candidates(target: Target) -> tuple[tuple[str, ...], str]:
         return _NATIVE, "g++"
     # Debian's package names have no underscores, but its commands do (x86_64).
     return (f"{target.toolchain}-gcc",), f"gcc-{target.toolchain.replace('_', '-')}"
+
+
+def c_compiler(target: Target) -> str:
+    """Name the C compiler for a target's programs, as a build file may name it."""
+    return f"{target.toolchain}-gcc"
+
+
+def abi_flags(target: Target) -> tuple[str, ...]:
+    """List the options that make a C compiler call functions as the target's kernels expect it.
+
+    Compilers for operating systems do so anyway; those for bare metal serve many processors.
+    """
+    if not target.is_bare_metal:
+        return ()
+    abi = ("-mfloat-abi=hard",) if target.triple.endswith("hf") else ()
+    return (f"-mcpu={target.mcpu}", *abi)

@@ -81,6 +81,8 @@ class BenchReport:
         The machine before anything was timed, and at the end.
     check : NumberCheck or None
         Of a package on another machine.
+    kernel_timing : str
+        How the kernels' times were taken.
     """
 
     name: str
@@ -91,6 +93,7 @@ class BenchReport:
     before: Condition | None = None
     after: Condition | None = None
     check: NumberCheck | None = None
+    kernel_timing: str = "each alone on warm data"
 
 
 def bench(

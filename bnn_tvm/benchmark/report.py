@@ -61,8 +61,8 @@ def _time_cells(seconds: Spread) -> tuple[str, str, str]:
 
 
 def kernel_table(report: BenchReport) -> Table:
-    """Lay out the kernels' times, each called alone."""
-    table = Table(title="kernels, each alone on warm data")
+    """Lay out the kernels' times."""
+    table = Table(title=f"kernels, {report.kernel_timing}")
     table.add_column("kernel", overflow="fold")
     table.add_column("layers", overflow="fold")
     for name in ("kind", "schedule", "MMAC", "median", "quartiles", "minimum", "GOP/s"):

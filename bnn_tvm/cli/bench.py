@@ -10,7 +10,7 @@ import typer
 
 from ..errors import UserError
 from .compile import progress_bar
-from .options import DebugOption, KeyOption, ThreadsOption, TrackerOption
+from .options import DebugOption, KeyOption, RunnerOption, ThreadsOption, TrackerOption
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,6 +71,7 @@ def bench(
     ] = None,
     tracker: TrackerOption = None,
     key: KeyOption = None,
+    runner: RunnerOption = None,
     wait: Annotated[
         float, typer.Option("--wait", min=0, help="Seconds to wait for a busy board.")
     ] = 60,
@@ -108,7 +109,10 @@ def bench(
     work = _Work(package, baselines or [], per_layer, arrays, threads, rounds, tolerance)
     place = _Place(device, rpc, tracker, key, wait, timeout)
     _check_place(place)
-    report = _measure_remotely(work, place) if place.is_remote else _measure_here(work, place)
+    if runner is not None:
+        report = _measure_with_runner(work, place, runner)
+    else:
+        report = _measure_remotely(work, place) if place.is_remote else _measure_here(work, place)
     _show(report)
     _write(report, json, chart)
 
@@ -152,6 +156,17 @@ def _measure_remotely(work: _Work, place: _Place) -> BenchReport:
             tolerance=work.tolerance,
             progress=show,
         )
+
+
+def _measure_with_runner(work: _Work, place: _Place, runner: str) -> BenchReport:
+    from ..benchmark.runner import bench_with_runner
+
+    if place.is_remote or work.baselines or work.inputs or work.threads != 1:
+        raise UserError(
+            "--runner times one package, on its recorded input and one thread; leave out --rpc, "
+            "--tracker, --baseline, --input and --threads"
+        )
+    return bench_with_runner(work.package, runner, work.rounds)
 
 
 def _show(report: BenchReport) -> None:

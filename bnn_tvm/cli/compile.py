@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,14 @@ from ..errors import TuneLogWarning
 from .options import DebugOption, ParamsOption, ShapeOption, Shapes, TargetOption, parse_shapes
 
 if TYPE_CHECKING:
-    from ..package import Package
+    from ..package import CPackage, Package
+
+
+class Format(StrEnum):
+    """What a package holds."""
+
+    library = "library"
+    c = "c"
 
 
 def compile_model(
@@ -27,6 +35,13 @@ def compile_model(
         Path | None,
         typer.Option("--tune-log", help="Folder of a tuning log; by default the installed one."),
     ] = None,
+    format: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            help="A shared library for bnn_tvm's runtime, or a C library that needs none.",
+        ),
+    ] = Format.library,
     report: Annotated[
         Path | None, typer.Option("--report", help="Write what was lowered, and why not, as JSON.")
     ] = None,
@@ -42,7 +57,7 @@ def compile_model(
             check_writable(path)
     shapes = parse_shapes(input_shape)
     with warnings_in_one_line():
-        package = compile_with_progress(model, target, params, shapes, tune_log)
+        package = compile_with_progress(model, format, target, params, shapes, tune_log)
     summary = Summary.of(package)
     package.save(output)
     if report is not None:
@@ -60,13 +75,19 @@ def warnings_in_one_line() -> Iterator[None]:
 
 
 def compile_with_progress(
-    model: Path, target: str, params: Path | None, shapes: Shapes, tune_log: Path | None
-) -> Package:
+    model: Path,
+    format: Format,
+    target: str,
+    params: Path | None,
+    shapes: Shapes,
+    tune_log: Path | None,
+) -> Package | CPackage:
     """Compile, with a bar on standard error where that is a terminal."""
-    from ..compiler import compile as compile_to_package
+    from .. import compiler
 
+    compile_to = compiler.compile_c if format is Format.c else compiler.compile
     with progress_bar() as show:
-        return compile_to_package(
+        return compile_to(
             model,
             target=target,
             input_shape=shapes,

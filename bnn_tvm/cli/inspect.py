@@ -43,11 +43,11 @@ def inspect(
 
 
 def _summarize(path: Path, target: str, params: Path | None, shapes: Shapes) -> Summary:
-    from ..package import Package
+    from ..package import load_package
     from ..package.summary import Summary
 
     if path.suffix != ".json":
-        return Summary.of(Package.load(path))
+        return Summary.of(load_package(path))
     from ..compiler import describe
 
     with progress_bar() as show:

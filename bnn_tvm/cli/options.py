@@ -53,6 +53,15 @@ KeyOption = Annotated[
 ]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="Threads that one run uses.")]
 
+RunnerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--runner",
+        metavar="COMMAND",
+        help="Time a C package through this command, such as 'ssh pi@board' or an emulator.",
+    ),
+]
+
 _SHAPE = re.compile(r"(?:(?P<name>[^=]+)=)?(?P<extents>[1-9][0-9]*(?:,[1-9][0-9]*)*)")
 
 Shapes = tuple[int, ...] | dict[str, tuple[int, ...]] | None

@@ -241,7 +241,7 @@ class FileInfo:
     path : str
         Relative, with forward slashes.
     role : str
-        ``library`` is what `Session` loads.
+        ``library`` is what `Session` loads, ``c`` a file of a C library.
     size : int
         Bytes when unpacked.
     sha256 : str

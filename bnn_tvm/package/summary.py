@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, replace
 
 from .bundle import Package
+from .c_package import CPackage
 from .fields import encode
 from .manifest import KernelInfo, LayerInfo, Manifest, NodeInfo, TargetInfo
 from .totals import Totals
@@ -27,7 +28,7 @@ class Summary:
     package_bytes : int or None
         Size of the package file; None if there is no code yet.
     library_bytes : int or None
-        Size of the library in it when unpacked.
+        Size of the library in it when unpacked, or of the object with kernels and weights.
     float_weight_bytes : int
         What the convolution and dense weights take as float32.
     weight_bytes : int
@@ -51,7 +52,7 @@ class Summary:
     graph: tuple[NodeInfo, ...]
 
     @classmethod
-    def of(cls, package: Package) -> Summary:
+    def of(cls, package: Package | CPackage) -> Summary:
         """Summarise a package."""
         return replace(
             cls.of_manifest(package.manifest),

@@ -1,15 +1,18 @@
-"""Turn a manifest and a library into the bytes of a package."""
+"""Turn a manifest and the files that it describes into the bytes of a package."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 
 from .archive import pack
 from .manifest import FileInfo, Manifest
 
 MANIFEST_NAME = "manifest.json"
 LIBRARY_NAME = "lib/model.so"
+LIBRARY = "library"
+C_SOURCE = "c"
 
 
 def package_bytes(manifest: Manifest, library: bytes) -> bytes:
@@ -21,6 +24,14 @@ def package_bytes(manifest: Manifest, library: bytes) -> bytes:
     library : bytes
         The shared library that TVM exported.
     """
-    entry = FileInfo(LIBRARY_NAME, "library", len(library), hashlib.sha256(library).hexdigest())
-    full = dataclasses.replace(manifest, files=(entry,))
-    return pack({MANIFEST_NAME: full.to_json().encode(), LIBRARY_NAME: library})
+    return pack_files(manifest, {LIBRARY_NAME: library}, LIBRARY)
+
+
+def pack_files(manifest: Manifest, files: Mapping[str, bytes], role: str) -> bytes:
+    """Make a package file's content of any files, by name, that have the same role."""
+    entries = tuple(
+        FileInfo(name, role, len(content), hashlib.sha256(content).hexdigest())
+        for name, content in files.items()
+    )
+    full = dataclasses.replace(manifest, files=entries)
+    return pack({MANIFEST_NAME: full.to_json().encode(), **files})

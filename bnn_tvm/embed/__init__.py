@@ -1,0 +1,1 @@
+"""From a scheduled module to a C library that needs no runtime."""

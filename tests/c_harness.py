@@ -1,0 +1,107 @@
+"""Compiles C packages, builds their example, and runs it here or under an emulator."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bnn_tvm
+from bnn_tvm.package import CPackage
+
+MODELS = Path(__file__).parents[1] / "examples" / "models"
+LENET, LENET_SHAPE = MODELS / "lenet-1bit-symbol.json", (1, 1, 28, 28)
+WARNINGS = ("-std=c99", "-pedantic", "-O1", "-Wall", "-Wextra", "-Wconversion", "-Werror")
+
+MPS2 = (
+    *("-M", "mps2-an386", "-nographic", "-monitor", "none", "-serial", "none"),
+    *("-semihosting-config", "enable=on,target=native", "-kernel"),
+)
+
+
+@dataclass(frozen=True)
+class Board:
+    """A target, the compiler that makes programs for it, and what runs them here."""
+
+    target: str
+    compiler: str
+    emulator: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+    def need(self) -> None:
+        need(self.compiler, *self.emulator[:1])
+
+
+HOST = Board("host", "gcc")
+AARCH64 = Board(
+    "cortex-a72", "aarch64-linux-gnu-gcc", ("qemu-aarch64", "-L", "/usr/aarch64-linux-gnu")
+)
+ARMV7 = Board(
+    "armv7-neon", "arm-linux-gnueabihf-gcc", ("qemu-arm", "-L", "/usr/arm-linux-gnueabihf")
+)
+CORTEX_M4 = Board(
+    "cortex-m4",
+    "arm-none-eabi-gcc",
+    ("qemu-system-arm", *MPS2),
+    ("-mcpu=cortex-m4", "-mfloat-abi=hard", "--specs=rdimon.specs", "-Tboard.ld"),
+)
+
+
+def need(*tools: str) -> None:
+    """Skip the test where a tool is not installed."""
+    if missing := [tool for tool in tools if shutil.which(tool) is None]:
+        pytest.skip(f"{', '.join(missing)} not installed")
+
+
+@cache
+def lenet(target: str) -> CPackage:
+    return bnn_tvm.compile_c(LENET, target=target, input_shape=LENET_SHAPE)
+
+
+def build(package: CPackage, folder: Path, board: Board = HOST, *flags: str) -> Path:
+    """Unpack a package and build its example with one command, warnings being errors."""
+    package.unpack(folder)
+    sources = sorted(name for name in package.files if name.endswith((".c", ".o")))
+    command = [board.compiler, *WARNINGS, *board.flags, *flags, *sources, "-lm", "-o", "check"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder / "check"
+
+
+def execute(program: Path, board: Board, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in its folder: semihosting has little room for long paths."""
+    bare_metal = "-kernel" in board.emulator
+    given = ["-append", " ".join(options)] if bare_metal and options else list(options)
+    command = [*board.emulator, f"./{program.name}", *given]
+    return subprocess.run(command, cwd=program.parent, capture_output=True, text=True, timeout=300)
+
+
+def report(program: Path, board: Board, *options: str) -> dict:
+    """Run a program whose self-test must pass; return what it prints."""
+    done = execute(program, board, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert found["self_test"]["passed"]
+    return found
+
+
+def run_arrays(program: Path, board: Board, *arrays: np.ndarray) -> np.ndarray:
+    """Run a program on arrays that hold one or more batches; it has one output."""
+    names = [f"x{i}.npy" for i in range(len(arrays))]
+    for name, array in zip(names, arrays, strict=True):
+        np.save(program.parent / name, array)
+    options = [word for name in names for word in ("--input", name)]
+    report(program, board, *options, "--output", "y.npy")
+    return np.load(program.parent / "y.npy")
+
+
+def symbols(path: Path, tool: str, *options: str) -> Sequence[str]:
+    done = subprocess.run([tool, *options, path], capture_output=True, text=True, check=True)
+    return [line.split()[-1] for line in done.stdout.splitlines() if line.strip()]
