@@ -85,6 +85,7 @@ def measure_with(target: Target, runner: Any) -> Measure:
     builder = ms.builder.LocalBuilder(
         max_workers=1,
         timeout_sec=_BUILD_TIMEOUT,
+        initializer=workers.register_operators,
         f_build=workers.build_kernel,
         f_export=functools.partial(workers.export_kernel, find_linker(target)),
     )

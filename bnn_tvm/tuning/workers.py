@@ -1,7 +1,9 @@
-"""What the processes of MetaSchedule's builder and runner do; they import this module alone."""
+"""What the processes of MetaSchedule's builder and runner do."""
 
 from __future__ import annotations
 
+import importlib
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,11 @@ import tvm
 from tvm.ir import IRModule
 
 LIBRARY = "kernel.so"
+
+
+def register_operators() -> None:
+    """Import what registers our operators, before the first kernel with one is received."""
+    importlib.import_module("bnn_tvm.schedules")
 
 
 def build_kernel(mod: IRModule, target: Any, params: Any) -> Any:
@@ -28,5 +35,9 @@ def export_kernel(linker: str, executable: Any) -> str:
 
 
 def use_one_thread() -> None:
-    """Measure on one core: what the schedules of a kernel differ in is how one core works."""
+    """Run kernels on one thread, and leave it on the cores that this process was given.
+
+    TVM would bind it to the first core of the machine.
+    """
+    os.environ.update(TVM_NUM_THREADS="1", TVM_BIND_THREADS="0")
     tvm.get_global_func("runtime.config_threadpool")(1, 1)
