@@ -59,7 +59,11 @@ def prepare(
     from .prepare import prepare as build
 
     entries = [entry for case in _select(only) for entry in case.entries]
-    build((e for e in entries if engine in (None, e.engine)), folder, typer.echo)
+    wanted = [entry for entry in entries if engine in (None, entry.engine)]
+    if not wanted:
+        engines = ", ".join(sorted({entry.engine for entry in entries}))
+        raise InputError(f"no file is read by {engine!r}; these cases are of {engines or 'none'}")
+    build(wanted, folder, typer.echo)
 
 
 @app.command()
@@ -73,6 +77,9 @@ def time(
     results = folder / _RESULTS
     measured = {r.case.name: r for r in (load_results(results) if results.exists() else ())}
     for case in _select(only):
+        if case.threads > len(os.sched_getaffinity(0)):
+            typer.echo(f"skipping {case.name}: it needs {case.threads} cores")
+            continue
         typer.echo(f"timing {case.name}")
         measured[case.name] = _time_in_process(case, core, rounds, folder)
         save_results(tuple(measured.values()), results)
@@ -102,7 +109,7 @@ def time_case(
 ) -> None:
     """Time one case in this process and write its result; `time` starts these."""
     (case,) = (case for case in all_cases() if case.name == name)
-    os.sched_setaffinity(0, _choose_cores(core or [], case.threads))
+    os.sched_setaffinity(0, choose_cores(core or [], case.threads))
     from .timing import time_case as measure
 
     measured = measure(case, folder, Plan(rounds=rounds, sample_seconds=2e-3, lead=2))
@@ -116,7 +123,8 @@ def _select(only: Sequence[str] | None) -> list[Case]:
     return selected
 
 
-def _choose_cores(wanted: Sequence[int], threads: int) -> set[int]:
+def choose_cores(wanted: Sequence[int], threads: int) -> set[int]:
+    """Take the named cores, or the last ones that this process may use."""
     allowed = sorted(os.sched_getaffinity(0))
     cores = set(wanted[-threads:] or allowed[-threads:])
     if len(cores) < threads or not cores <= set(allowed):
@@ -138,7 +146,10 @@ def _time_in_process(
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, check=False, process_group=0)
     if done.returncode:
-        raise InputError(f"case {case.name!r} could not be timed; was it prepared?")
+        raise InputError(
+            f"case {case.name!r} was not timed, as said above; "
+            f"its files are made by: python -m benchmarks prepare --only {case.name!r}"
+        )
     (measured,) = load_results(result)
     result.unlink()
     return measured

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from pathlib import Path
@@ -102,7 +103,9 @@ def _stay_on_cores() -> None:
     """Put the threads that engines have started on this process's cores."""
     cores = os.sched_getaffinity(0)
     for thread in Path("/proc/self/task").iterdir():
-        os.sched_setaffinity(int(thread.name), cores)
+        # A thread may end while the others are moved.
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread.name), cores)
 
 
 def _time_kernels(
