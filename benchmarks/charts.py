@@ -65,7 +65,7 @@ def _draw_kernels(name: str, result: CaseResult, path: Path) -> None:
             axes.plot([bound, bound], [place - 0.45, place + 0.45], color="black", linewidth=1.5)
     axes.set_yticks(places, [f"{k.name} x{k.uses}" for k in kernels], fontsize=6)
     axes.invert_yaxis()
-    axes.set_xlabel("us in one run; blue on bits, orange float, grey the rest; black: at the roofline")
+    axes.set_xlabel("us in one run; blue: on bits, orange: float; black: at the roofline")
     axes.set_title(f"{name}: kernels ({_peaks(roof)})", fontsize=9)
     figure.savefig(path, dpi=_DPI)
 
