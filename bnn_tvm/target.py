@@ -21,6 +21,7 @@ HOST = "host"
 _KINDS = ("llvm",)
 _POPCOUNTS = ("vpopcntd", "cnt", "pshufb", "popcnt", "none")
 _WORD_BITS = (8, 32)
+_DOT_INSTRUCTIONS = ("vpdpbusd", "vdpbf16ps")
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ class Target:
         Width of the words that channels are packed into.
     toolchain : str
         Prefix of the GNU cross tools, such as ``aarch64-linux-gnu`` of ``aarch64-linux-gnu-gcc``.
+    dot_instructions : tuple of str
+        Instructions that sum neighbouring products of low precision: ``vpdpbusd`` (bytes) and
+        ``vdpbf16ps`` (bfloat16), on vectors of `vector_bits`.
     """
 
     id: str
@@ -74,6 +78,7 @@ class Target:
     native_popcount: str
     word_bits: int
     toolchain: str
+    dot_instructions: tuple[str, ...]
 
     def __post_init__(self) -> None:
         self._one_of("kind", _KINDS)
@@ -83,6 +88,8 @@ class Target:
             self._require(key, getattr(self, key) > 0, "must be above 0")
         for key in ("l1_kib", "l2_kib"):
             self._require(key, getattr(self, key) >= 0, "must not be below 0")
+        known = set(self.dot_instructions) <= set(_DOT_INSTRUCTIONS)
+        self._require("dot_instructions", known, f"must be among {', '.join(_DOT_INSTRUCTIONS)}")
         self._require("vector_bits", self.vector_bits % self.word_bits == 0, "must hold words")
         self._require("triple", "-" in self.triple, "must be an LLVM triple")
         signed = all(feature[:1] in ("+", "-") for feature in self.features)

@@ -10,6 +10,8 @@ from .steps import largest_divisor
 
 # Registers that are not accumulators: weights, a broadcast activation, temporaries.
 _SPARE_REGISTERS = 4
+# Registers that hold neither sums nor weights: a broadcast activation, a temporary.
+_SPARE_DOT_REGISTERS = 2
 # Fewer independent sums than this leave the arithmetic units waiting for each other.
 ENOUGH_SUMS = 8
 
@@ -72,6 +74,22 @@ def rank_tiles(
         for width in _even_widths(pixels, limit // vectors)
     }
     return [best, *sorted(others - {best}, key=lambda tile: (_cost(tile), tile.vectors))]
+
+
+def rank_dot_tiles(pixels: int, blocks: int, vector_step: int, target: Target) -> list[Tile]:
+    """List tiles for instructions that take broadcast activations from registers only.
+
+    The weights of a step stay in registers, beside one activation; tiles divide the row. The one
+    that loads least for its sums comes first.
+    """
+    room = target.vector_registers - _SPARE_DOT_REGISTERS
+    candidates = [
+        Tile(width, vectors)
+        for vectors in range(vector_step, blocks + 1, vector_step)
+        for width in range(1, (room - vectors) // vectors + 1)
+        if blocks % vectors == 0 and pixels % width == 0
+    ]
+    return sorted(candidates or [Tile(1, vector_step)], key=_cost)
 
 
 def _width(pixels: int, at_most: int) -> int:

@@ -24,7 +24,7 @@ from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from bnn_tvm.kernels.stages import ACCUMULATE, PADDED, PARTIAL
+from bnn_tvm.kernels.stages import ACCUMULATE, ELEMENTWISE, PADDED, PARTIAL
 from bnn_tvm.target import Target
 
 from .choices import Choose
@@ -41,7 +41,8 @@ from .steps import (
     unroll_all,
     vectorize_innermost,
 )
-from .tiles import ENOUGH_SUMS, Tile, rank_tiles
+from .tiles import ENOUGH_SUMS, Tile, rank_dot_tiles, rank_tiles
+from .x86_dot import accumulate_dots, fill_rows, find_dot
 from .x86_intrinsics import PACK as PACK_INTRINSICS
 
 # Steps of a pooling window that are worth their code.
@@ -68,11 +69,21 @@ def _tile_layer(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule
     if outputs is None:
         return None
     *_, x, blocks, lanes = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
+    dot = find_dot(func, target)
     step = max(outputs.group // lanes, 1)
-    tile = choose("tile", rank_tiles(x, blocks, step, _registers_per_sum(sch), target))
+    tiles = (
+        rank_tiles(x, blocks, step, _registers_per_sum(sch), target)
+        if dot is None
+        else rank_dot_tiles(x, blocks, step, target)
+    )
+    tile = choose("tile", tiles)
     sums = _split_sum(sch, tile) if kernel_kind(func) == "dense" else None
     here, inside = _tile_output(sch, outputs, tile.pixels, tile.vectors * lanes, target, choose)
     _compute_outputs(sch, outputs, inside, target)
+    if dot is not None:
+        accumulate_dots(sch, here, dot)
+        fill_rows(sch, target)
+        return sch
     _accumulate_in_registers(sch, here)
     if sums is not None:
         _keep_sums_apart(sch, sums, here)
@@ -230,6 +241,25 @@ def _unroll_vectors(sch: Schedule, tile: list[LoopRV]) -> None:
     sch.vectorize(lane)
 
 
+def _flatten(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
+    """Pass once over memory by rows of pixels, where the channels of one do not fill vectors."""
+    if not _is_vector_x86(target) or kernel_kind(func) != ELEMENTWISE:
+        return None
+    sch, lanes = Schedule(func), target.vector_bits // 32
+    shapes = {tuple(int(extent) for extent in param.shape) for param in func.params}
+    outputs = find_outputs(sch)
+    if outputs is None or outputs.pack is not None or len(shapes) > 1:
+        return None
+    if spatial_extents(sch, outputs.main)[-1] % lanes == 0:
+        return None
+    *rows, pixels, channels = sch.get_loops(outputs.main)
+    sch.fuse(pixels, channels)
+    vectorize_innermost(sch, outputs.main, lanes)
+    if rows and count_iterations(sch, outputs.main) >= _LEAST_PARALLEL_WORK:
+        sch.parallel(sch.fuse(*rows))
+    return sch
+
+
 def _stream(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
     """Pass once over memory: poolings, elementwise chains and the packing of their signs."""
     if not _is_vector_x86(target) or not kernel_kind(func) or is_layer(func):
@@ -271,6 +301,7 @@ def _pool_at(sch: Schedule, pool: SBlockRV, here: LoopRV, target: Target) -> Non
 
 RULES = (
     Rule("x86.register_tile", "hand", _tile_layer),
+    Rule("x86.flatten", "hand", _flatten),
     Rule("x86.stream", "hand", _stream),
 )
 """In order; the first that fits is taken."""

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from tvm import tirx
 from tvm.ir import Expr as Scalar
 
+from .bf16 import to_bf16
+
 # Beyond this, tanh is 1 in float32.
 _TANH_CLAMP = 9.02
 # (exp(r) - 1 - r) / r^2 for abs(r) <= ln(2) / 2, interpolated at Chebyshev points; highest power
@@ -90,6 +92,10 @@ def sign(x: Scalar) -> Scalar:
     return _let(x, lambda x: tirx.Select(x < zero, -one, tirx.Select(x > zero, one, zero)))
 
 
+def _cast(x: Scalar, dtype: str) -> Scalar:
+    return to_bf16(x) if dtype == "bfloat16" else x.astype(dtype)
+
+
 SCALAR_OPS: dict[str, Callable[..., Scalar]] = {
     "add": lambda a, b: a + b,
     "subtract": lambda a, b: a - b,
@@ -122,6 +128,6 @@ SCALAR_OPS: dict[str, Callable[..., Scalar]] = {
     "sigmoid": sigmoid,
     "nn.relu": lambda x: tirx.max(x, _constant(0.0)),
     "clip": lambda x, low, high: tirx.max(tirx.min(x, high), low),
-    "astype": lambda x, dtype: x.astype(dtype),
+    "astype": _cast,
 }
 """Operator name to a function of its operands at one element."""

@@ -3,6 +3,9 @@
 KERNEL = "bnn.kernel"
 """Attribute of a PrimFunc: the kind of kernel, such as ``bitserial_conv2d``."""
 
+ELEMENTWISE = "elementwise"
+"""The kind of a kernel without an anchor."""
+
 PADDED = "padded"
 """The input with its border, in scratch memory."""
 

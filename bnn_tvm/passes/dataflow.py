@@ -46,6 +46,12 @@ def dtype_of(expr: relax.Expr) -> str:
     return str(expr.ty.dtype)
 
 
+def stored_dtype(expr: relax.Expr) -> str:
+    """Name the dtype that a tensor has in a kernel: a bfloat16 is stored as its bits."""
+    dtype = dtype_of(expr)
+    return "uint16" if dtype == "bfloat16" else dtype
+
+
 def constant_of(expr: relax.Expr) -> Any:
     """Read a constant as an array; None for anything else."""
     return expr.value.numpy() if isinstance(expr, Constant) else None

@@ -28,6 +28,7 @@ from .dataflow import (
     main_result,
     rebuild_main,
     shape_of,
+    stored_dtype,
 )
 from .fuse_regions import COMPOSITE, LAYER, PREFIX, read_levels
 from .levels import SIGNS, Levels
@@ -229,7 +230,7 @@ class _Lowerer:
 
     @staticmethod
     def _float_type(var: relax.Var) -> relax.TensorType:
-        return relax.TensorType(shape_of(var), dtype_of(var))
+        return relax.TensorType(shape_of(var), stored_dtype(var))
 
 
 def _operand_count(call: relax.Call) -> int:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from tvm import relax, te, tirx
 from tvm.ir import Expr
 
-from bnn_tvm.kernels import bits, bitserial, floating
+from bnn_tvm.kernels import bits, bitserial, dot, floating
 from bnn_tvm.kernels.elementwise import SCALAR_OPS
 from bnn_tvm.kernels.geometry import Window
 from bnn_tvm.kernels.popcount_sums import Planes
@@ -21,7 +22,8 @@ from bnn_tvm.target import Target
 from . import regions
 from .binary import CONVOLUTIONS
 from .common_value import find_common
-from .dataflow import constant_of, dtype_of, is_tensor, op_name, shape_of
+from .dataflow import constant_of, dtype_of, is_tensor, op_name, shape_of, stored_dtype
+from .dot_weights import block_conv_weight, block_dense_weight
 from .fuse_regions import read_levels
 from .layer_weights import (
     Blocking,
@@ -129,7 +131,7 @@ class _KernelBuilder:
 
     def _read_params(self, function: relax.Function) -> None:
         for position, param in enumerate(function.params):
-            shape, dtype = shape_of(param), dtype_of(param)
+            shape, dtype = shape_of(param), stored_dtype(param)
             if self._levels is not None and position == 0:
                 words = bits.word_count(shape[-1], self._word_bits) * self._levels.bits
                 shape, dtype = (*shape[:-1], words), bits.word_dtype(self._word_bits)
@@ -157,7 +159,9 @@ class _KernelBuilder:
         call, name = binding.value, op_name(binding.value).removeprefix("nn.")
         if name in ("pad", "reshape"):
             return
-        if op_name(call) in CONVOLUTIONS:
+        if self._kind in regions.DOT_LAYERS and (op_name(call) in CONVOLUTIONS or name == "matmul"):
+            self._dot_layer(binding.var, call)
+        elif op_name(call) in CONVOLUTIONS:
             is_binary = self._kind in regions.BITSERIAL_CONV
             (self._bitserial_conv if is_binary else self._conv)(binding.var, call)
         elif name == "matmul":
@@ -267,6 +271,22 @@ class _KernelBuilder:
         blocked = self._blocking.block(constant_of(call.args[1]).T)
         weight = self._operands.constant(blocked, WEIGHT)
         self._elements[var] = self._blocked(floating.dense(self._elements[call.args[0]], weight))
+
+    def _dot_layer(self, var: relax.Var, call: relax.Call) -> None:
+        """Multiply bytes or bfloat16 numbers in groups."""
+        source, pad = self._source(call)
+        form, array = regions.DOT_TYPES[dtype_of(source)], constant_of(call.args[1])
+        data = self._elements[source]
+        if op_name(call) == "matmul":
+            blocked = block_dense_weight(array.T, self._blocking, form)
+            sums = dot.dot_dense(data, self._operands.constant(blocked, WEIGHT), form)
+        else:
+            window, groups = _conv_window(call, pad), int(call.attrs.groups)
+            blocked, plan = block_conv_weight(array, window, groups, self._blocking, form)
+            weight = self._operands.constant(blocked, WEIGHT)
+            border = _as_stored(_pad_value(pad), form)
+            sums = dot.dot_conv(data, weight, window, border, plan, form)
+        self._elements[var] = self._blocked(sums)
 
     def _max_pool(self, var: relax.Var, call: relax.Call) -> None:
         source, positions, window = call.args[0], shape_of(var)[1:-1], _pool_window(call)
@@ -413,6 +433,13 @@ def _broadcasting(tensor: te.Tensor, shape: tuple[int, ...]) -> Element:
 
 def _pad_value(pad: relax.Call | None) -> float:
     return 0.0 if pad is None else float(pad.attrs.pad_value)
+
+
+def _as_stored(value: float, form: dot.DotType) -> int:
+    """Write a number as a layer stores its data."""
+    if form is dot.INT8:
+        return int(value)
+    return int(np.array(value, ml_dtypes.bfloat16).view(form.data))
 
 
 def _conv_window(call: relax.Call, pad: relax.Call | None) -> Window:

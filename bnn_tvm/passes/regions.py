@@ -7,13 +7,18 @@ calling them in that order is always right.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tvm import relax
 from tvm.ir import IRModule
 
+from bnn_tvm.kernels.dot import BF16, INT8
+from bnn_tvm.kernels.stages import ELEMENTWISE
+
 from .binary import CONVOLUTIONS, layer_shape, padding_before, reason_not_binary
-from .dataflow import arguments, main_bindings, op_name, shape_of
+from .dataflow import arguments, count_uses, dtype_of, is_tensor, main_bindings, op_name, shape_of
 from .evaluate import is_elementwise
 from .levels import SIGNS, Levels, activation_levels
 
@@ -21,11 +26,14 @@ from .levels import SIGNS, Levels, activation_levels
 CONV = tuple(CONVOLUTIONS.values())
 BITSERIAL_CONV = tuple(f"bitserial_{layer}" for layer in CONV)
 DENSE = "dense"
+# Multiply bytes or bfloat16 numbers, by the dtype of their data.
+DOT_TYPES = {"uint8": INT8, "bfloat16": BF16}
+DOT_LAYERS = tuple(f"{layer}_{dot.suffix}" for layer in (*CONV, DENSE) for dot in (INT8, BF16))
 BITSERIAL_DENSE = "bitserial_dense"
 MAX_POOL = ("max_pool1d", "max_pool2d", "max_pool3d")
 BITSERIAL_MAX_POOL = tuple(f"bitserial_{pool}" for pool in MAX_POOL)
 AVG_POOL = ("avg_pool1d", "avg_pool2d", "avg_pool3d")
-ELEMENTWISE = "elementwise"
+
 # Between regions that keep bits and others that move them as numbers.
 BITPACK = "bitpack"
 BITUNPACK = "bitunpack"
@@ -80,6 +88,7 @@ class _Divider:
         self.regions: list[Region] = []
         self._values = {binding.var: binding for binding in main_bindings(mod)}
         self._index: dict[relax.Var, int] = {}
+        self._apart = _narrowing_starts(self._values, count_uses(mod))
 
     def lookup(self, expr: relax.Expr) -> relax.Expr | None:
         binding = self._values.get(expr)
@@ -100,9 +109,10 @@ class _Divider:
         places = [self._index[a] for a in arguments(binding.value) if a in self._index]
         return self.regions[max(places)] if places else None
 
-    @staticmethod
-    def _absorbs(region: Region, binding: relax.VarBinding) -> bool:
+    def _absorbs(self, region: Region, binding: relax.VarBinding) -> bool:
         if region.kind in (OTHER, *BITSERIAL_MAX_POOL) or not is_elementwise(binding.value):
+            return False
+        if binding.var in self._apart:
             return False
         if op_name(binding.value) in _LONG and _holds_long(region):
             return False
@@ -130,13 +140,15 @@ class _Divider:
 
     def _layer_kind(self, call: relax.Call) -> str:
         is_binary = not reason_not_binary(call, self.lookup)
+        dot = DOT_TYPES.get(dtype_of(call.args[0]))
+        suffix = "" if dot is None else f"_{dot.suffix}"
         if op_name(call) == "matmul":
             fits = len(shape_of(call.args[0])) == 2
-            return (BITSERIAL_DENSE if is_binary else DENSE) if fits else OTHER
+            return (BITSERIAL_DENSE if is_binary else DENSE + suffix) if fits else OTHER
         if call.attrs.data_layout not in CHANNELS_LAST:
             return OTHER
         layer = CONVOLUTIONS[op_name(call)]
-        return f"bitserial_{layer}" if is_binary else layer
+        return f"bitserial_{layer}" if is_binary else layer + suffix
 
     def _producer_to_absorb(self, kind: str, call: relax.Call) -> list[relax.VarBinding]:
         """Take the padding before a convolution, or the flattening before a dense layer.
@@ -147,11 +159,31 @@ class _Divider:
         producer = self._values.get(call.args[0]) if call.args else None
         if producer is None:
             return []
-        if kind in (*BITSERIAL_CONV, *CONV):
+        if op_name(call) in CONVOLUTIONS:
             return [] if padding_before(call, self.lookup) is None else [producer]
         if kind == BITSERIAL_DENSE and op_name(producer.value) == "reshape" and _flattens(producer):
             return [producer]
         return []
+
+
+def _narrowing_starts(
+    values: Mapping[relax.Var, relax.VarBinding], uses: Counter[relax.Var]
+) -> set[relax.Var]:
+    """Find the first result of each chain that narrows numbers which are read elsewhere as well.
+
+    Such a chain is a region of its own: as a second output in numbers it would cost the region
+    before it its schedule.
+    """
+    starts = set()
+    for binding in values.values():
+        narrows = is_tensor(binding.var) and dtype_of(binding.var) in DOT_TYPES
+        while narrows and binding is not None and is_elementwise(binding.value):
+            source = binding.value.args[0]
+            if uses[source] > 1:
+                starts.add(binding.var)
+                break
+            binding = values.get(source)
+    return starts
 
 
 def _holds_long(region: Region) -> bool:

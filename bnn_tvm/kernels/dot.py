@@ -1,0 +1,229 @@
+"""Layers whose neighbouring products are summed by one instruction: bytes, or bfloat16 numbers.
+
+The inputs of a window lie in rows, one pixel's channels after the other's. Along a row they are
+multiplied in groups, of four bytes or two bfloat16 numbers, so that groups are full even where a
+pixel has three channels. What a last group has too many meets weights of 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tvm import te, tirx
+from tvm.ir import Expr
+
+from .bf16 import from_bf16
+from .geometry import Extents, Window
+from .groups import GroupPlan
+from .stages import ACCUMULATE, PADDED
+
+
+@dataclass(frozen=True)
+class DotType:
+    """Numbers that are multiplied and summed in groups.
+
+    Attributes
+    ----------
+    suffix : str
+        Of the kinds of kernels.
+    group : int
+        Products that one lane of the instruction sums.
+    data, weight : str
+        Dtypes as stored; bfloat16 is stored as ``uint16``.
+    sum : str
+        Dtype of the sum.
+    """
+
+    suffix: str
+    group: int
+    data: str
+    weight: str
+    sum: str
+
+    def product(self, data: Expr, weight: Expr) -> Expr:
+        """Multiply two numbers in the dtype of the sum."""
+        if self is BF16:
+            return from_bf16(data) * from_bf16(weight)
+        return data.astype(self.sum) * weight.astype(self.sum)
+
+
+INT8 = DotType("int8", 4, "uint8", "int8", "int32")
+BF16 = DotType("bf16", 2, "uint16", "uint16", "float32")
+
+
+@dataclass(frozen=True)
+class RowPlan:
+    """How a window lies in rows of numbers.
+
+    Attributes
+    ----------
+    steps : tuple of int
+        Kernel axes that are stepped along; the last one is missing if whole pixels are joined.
+    run : int
+        Neighbouring numbers of a step.
+    group : int
+        Numbers of one group.
+    """
+
+    steps: Extents
+    run: int
+    group: int
+
+    @property
+    def chunks(self) -> int:
+        """Groups that a run takes."""
+        return -(-self.run // self.group)
+
+
+def plan_rows(window: Window, channels: int, groups: GroupPlan, group: int) -> RowPlan:
+    """Join the pixels of a row where a window reads all their channels side by side.
+
+    Parameters
+    ----------
+    window : Window
+    channels : int
+        Of a pixel.
+    groups : GroupPlan
+        Says which channels a block of outputs reads.
+    group : int
+        Numbers that are multiplied at once.
+    """
+    if groups.step == 0 and window.dilation[-1] == 1:
+        return RowPlan(window.kernel[:-1], window.kernel[-1] * channels, group)
+    return RowPlan(window.kernel, groups.size, group)
+
+
+def dot_conv(
+    data: te.Tensor,
+    weight: te.Tensor,
+    window: Window,
+    border: int,
+    groups: GroupPlan,
+    dot: DotType,
+) -> te.Tensor:
+    """Convolve (N, ..., C) with blocked filters, in one to three dimensions.
+
+    Parameters
+    ----------
+    data : te.Tensor
+        (N, *extents, C) of ``dot.data``.
+    weight : te.Tensor
+        (output blocks, *steps, chunks, lanes, group) of ``dot.weight``, as `plan_rows` says.
+    window : Window
+    border : int
+        What the padding holds, as stored.
+    groups : GroupPlan
+        Says which channels a block of outputs reads.
+    dot : DotType
+
+    Returns
+    -------
+    te.Tensor
+        (N, *positions, output blocks, lanes) of ``dot.sum``.
+    """
+    batch, *extents, channels = (int(extent) for extent in data.shape)
+    plan = plan_rows(window, channels, groups, dot.group)
+    positions = window.output_size(tuple(extents))
+    at = _row_reader(data, window, border, groups, plan)
+    blocks, lanes = int(weight.shape[0]), int(weight.shape[-2])
+    axes = [te.reduce_axis((0, extent), f"k{i}") for i, extent in enumerate(plan.steps)]
+    chunk, part = (
+        te.reduce_axis((0, plan.chunks), "chunk"),
+        te.reduce_axis((0, dot.group), "part"),
+    )
+    joined = [0] * (len(window.kernel) - len(axes))
+
+    def sum_products(*index: Expr) -> Expr:
+        n, *position, block, lane = index
+        place = window.place(position, [*axes, *joined])
+        offset = groups.first(block, blocks) + chunk * dot.group + part
+        product = dot.product(at(n, place, offset), weight(block, *axes, chunk, lane, part))
+        return te.sum(product, axis=[*axes, chunk, part])
+
+    return te.compute((batch, *positions, blocks, lanes), sum_products, name=ACCUMULATE)
+
+
+def dot_dense(data: te.Tensor, weight: te.Tensor, dot: DotType) -> te.Tensor:
+    """Multiply (N, inputs) by (output blocks, chunks, lanes, group).
+
+    Returns
+    -------
+    te.Tensor
+        (N, output blocks, lanes) of ``dot.sum``.
+    """
+    blocks, chunks, lanes, group = (int(extent) for extent in weight.shape)
+    rows, inputs = (int(extent) for extent in data.shape)
+    length = chunks * group
+    filled = data if inputs == length else _fill_up(data, length)
+    chunk, part = te.reduce_axis((0, chunks), "chunk"), te.reduce_axis((0, group), "part")
+
+    def sum_products(n: Expr, block: Expr, lane: Expr) -> Expr:
+        product = dot.product(filled(n, chunk * group + part), weight(block, chunk, lane, part))
+        return te.sum(product, axis=[chunk, part])
+
+    return te.compute((rows, blocks, lanes), sum_products, name=ACCUMULATE)
+
+
+def _fill_up(data: te.Tensor, length: int) -> te.Tensor:
+    """Fill rows up with zeros."""
+    zero = tirx.const(0, str(data.dtype))
+
+    def number(n: Expr, k: Expr) -> Expr:
+        return tirx.if_then_else(k < data.shape[1], data(n, k), zero)
+
+    return te.compute((data.shape[0], length), number, name=PADDED)
+
+
+Reader = Callable[[Expr, list[Expr], Expr], Expr]
+
+
+def _row_reader(
+    data: te.Tensor, window: Window, border: int, groups: GroupPlan, plan: RowPlan
+) -> Reader:
+    """Return what reads a number at a pixel and an offset from its first channel.
+
+    Rows are read where they are unless they need a border, joined pixels, or something to read
+    behind their last number.
+    """
+    channels = int(data.shape[-1])
+    stays_inside = plan.run % plan.group == 0 and plan.run <= channels
+    if stays_inside and not window.is_padded:
+        return lambda n, place, offset: data(n, *place, offset)
+    rows = _join_rows(data, window, border, _row_length(data, window, groups, plan))
+    return lambda n, place, offset: rows(n, *place[:-1], place[-1] * channels + offset)
+
+
+def _row_length(data: te.Tensor, window: Window, groups: GroupPlan, plan: RowPlan) -> int:
+    """Count the numbers of a row: its pixels, or what the last group reads beyond them."""
+    *_, extent, channels = (int(extent) for extent in data.shape)
+    width = extent + window.before[-1] + window.after[-1]
+    positions = (width - window.spans[-1]) // window.strides[-1] + 1
+    last_step = window.spans[-1] - 1 if len(plan.steps) == len(window.kernel) else 0
+    pixel = (positions - 1) * window.strides[-1] + last_step
+    last_run = pixel * channels + groups.step * (groups.runs - 1)
+    return max(width * channels, last_run + plan.chunks * plan.group)
+
+
+def _join_rows(data: te.Tensor, window: Window, border: int, length: int) -> te.Tensor:
+    """Copy (N, *extents, C) into rows of joined pixels, (N, *extents but the last, length)."""
+    batch, *outer, extent, channels = (int(extent) for extent in data.shape)
+    outside = tirx.const(border, str(data.dtype))
+    *low, left = window.before
+    first, end = left * channels, (left + extent) * channels
+
+    def number(*index: Expr) -> Expr:
+        n, *place, at = index
+        inside = [
+            condition
+            for i, before, size in zip(place, low, outer, strict=True)
+            for condition in (i >= before, i < size + before)
+        ]
+        shifted = [i - before for i, before in zip(place, low, strict=True)]
+        pixel, channel = (at - first) // channels, (at - first) % channels
+        inside += [at >= first, at < end]
+        return tirx.if_then_else(tirx.all(*inside), data(n, *shifted, pixel, channel), outside)
+
+    sizes = zip(low, outer, window.after, strict=False)
+    padded = [before + size + after for before, size, after in sizes]
+    return te.compute((batch, *padded, length), number, name=PADDED)
