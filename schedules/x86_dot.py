@@ -39,10 +39,15 @@ class DotInstruction:
 
 
 def find_dot(func: tirx.PrimFunc, target: Target) -> DotInstruction | None:
-    """Find the instruction for a kernel; None if there is none or the target lacks it."""
+    """Find the instruction for a kernel; None if the target lacks it or there is none.
+
+    There is none either for fewer outputs than lanes: TVM would compute but those lanes that are
+    used, which is no block that an instruction stands for.
+    """
     dtypes = [str(param.dtype) for param in func.params if param.name == WEIGHT]
     name = next((_INSTRUCTIONS[dtype] for dtype in dtypes if dtype in _INSTRUCTIONS), "")
-    if name not in target.dot_instructions:
+    outputs = int(func.params[-1].shape[-1])
+    if name not in target.dot_instructions or outputs * 32 < target.vector_bits:
         return None
     key = name, target.vector_bits
     return DotInstruction(DOT[key], DOT_SOURCE.get(key, ""))
@@ -77,6 +82,8 @@ def fill_rows(sch: Schedule, target: Target) -> None:
     rows = find_block(sch, PADDED)
     if rows is None:
         return
-    border = sch.decompose_padding(rows, sch.get_loops(rows)[0])
-    for block in (border, rows):
+    blocks = [rows]
+    if isinstance(sch.get(rows).body.value, tirx.Call):
+        blocks.append(sch.decompose_padding(rows, sch.get_loops(rows)[0]))
+    for block in blocks:
         vectorize_innermost(sch, block, target.vector_bits // 32)

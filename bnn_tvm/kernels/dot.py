@@ -218,11 +218,13 @@ def _join_rows(data: te.Tensor, window: Window, border: int, length: int) -> te.
             condition
             for i, before, size in zip(place, low, outer, strict=True)
             for condition in (i >= before, i < size + before)
+            if window.is_padded
         ]
         shifted = [i - before for i, before in zip(place, low, strict=True)]
         pixel, channel = (at - first) // channels, (at - first) % channels
-        inside += [at >= first, at < end]
-        return tirx.if_then_else(tirx.all(*inside), data(n, *shifted, pixel, channel), outside)
+        inside += [at >= first, at < end] if (first, end) != (0, length) else []
+        copied = data(n, *shifted, pixel, channel)
+        return tirx.if_then_else(tirx.all(*inside), copied, outside) if inside else copied
 
     sizes = zip(low, outer, window.after, strict=False)
     padded = [before + size + after for before, size, after in sizes]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
-from .dataflow import constant_of, op_name, shape_of
+from .dataflow import constant_of, dtype_of, op_name, shape_of
 from .levels import MAX_BITS, SIGNS, Levels, activation_levels, weight_levels
 from .sign import Lookup
 
@@ -86,6 +86,8 @@ def reason_not_binary(call: relax.Call, lookup: Lookup) -> str:
     weight = constant_of(call.args[1])
     if weight is None:
         return "its weights are not constants"
+    if dtype_of(call.args[1]) != "float32":
+        return "it is in float, and runs in lower precision by choice"
     checks: list[tuple[Callable[[], bool], str]] = [
         (
             lambda: weight_levels(weight) is None,
