@@ -13,11 +13,13 @@ from tvm.ir import IRModule
 from .build import schedule_module
 from .errors import InputError
 from .package.manifest import TensorInfo
-from .package.precision import OutputChange
-from .passes.dataflow import Emitter, main_bindings, main_result, rebuild_main
+from .package.precision import BF16, OutputChange, PrecisionInfo
+from .passes.dataflow import Emitter, main_result, rebuild_main, visit_bindings
 from .passes.float_layers import float_layers
 from .passes.fuse_regions import fuse_regions
 from .passes.lower_regions import lower_regions
+from .passes.quantize_layers import quantize_layers
+from .passes.round_layers import round_layers
 from .target import Target
 
 _SEED = 0
@@ -69,9 +71,7 @@ def split_batches(inputs: Sequence[TensorInfo], arrays: Sequence[np.ndarray]) ->
         raise InputError(
             f"{len(arrays)} calibration arrays for the inputs {names}; give one for each, in order"
         )
-    counts = {
-        _count_batches(info, array) for info, array in zip(inputs, arrays, strict=True)
-    }
+    counts = {_count_batches(info, array) for info, array in zip(inputs, arrays, strict=True)}
     if len(counts) > 1:
         raise InputError("the calibration arrays hold different numbers of batches")
     parts = [np.split(array, counts.copy().pop()) for array in arrays]
@@ -89,6 +89,35 @@ def _count_batches(info: TensorInfo, array: np.ndarray) -> int:
             f"it must be {info.dtype} of {wanted}, with n a multiple of {size}"
         )
     return array.shape[0] // size
+
+
+def lower_precision(
+    mod: IRModule, precision: str, data: CalibrationData, names: Sequence[str], target: Target
+) -> tuple[IRModule, PrecisionInfo]:
+    """Run the float layers of a model in lower precision, and tell what that changes.
+
+    Parameters
+    ----------
+    mod : IRModule
+        Before its regions are outlined.
+    precision : str
+        `BF16` or `INT8`.
+    data : CalibrationData
+        Gives the ranges for `INT8`, and what outputs are compared on.
+    names : sequence of str
+        Of the outputs.
+    target : Target
+        One that this machine can run.
+
+    Raises
+    ------
+    InputError
+        If a layer reads what is not finite.
+    """
+    ranges, exact = measure_float_layers(mod, data, target)
+    lowered = round_layers(mod) if precision == BF16 else quantize_layers(mod, ranges)
+    changes = compare_outputs(names, exact, list(_run(lowered, data, target)))
+    return lowered, PrecisionInfo(precision, data.description, changes)
 
 
 def measure_float_layers(
@@ -115,31 +144,34 @@ def measure_float_layers(
     count = len(main_result(mod))
     ranges: Ranges = {}
     outputs = []
-    for results in _run(_with_results(mod, [layer.value.args[0] for layer in layers]), data, target):
+    for results in _run(
+        _with_results(mod, [layer.value.args[0] for layer in layers]), data, target
+    ):
         outputs.append(results[:count])
         for layer, read in zip(layers, results[count:], strict=True):
             low, high = ranges.get(layer.var.name, (np.inf, -np.inf))
             ranges[layer.var.name] = min(low, float(read.min())), max(high, float(read.max()))
+    _check_finite(ranges)
     return ranges, outputs
 
 
-def run_on(mod: IRModule, data: CalibrationData, target: Target) -> list[Batch]:
-    """Run a module, as it is before its regions are outlined; return the outputs of each batch."""
-    return list(_run(mod, data, target))
+def _check_finite(ranges: Ranges) -> None:
+    for name, ends in ranges.items():
+        if not np.isfinite(ends).all():
+            raise InputError(
+                f"layer {name} reads numbers that are not finite; give other --calibration data"
+            )
 
 
 def _with_results(mod: IRModule, more: Sequence[relax.Expr]) -> IRModule:
     """Let ``main`` return more of what it computes."""
 
-    def write(emitter: Emitter) -> None:
-        for binding in main_bindings(mod):
-            value = emitter.remap(binding.value)
-            is_alias = isinstance(value, relax.Var)
-            emitter.replace(
-                binding.var, value if is_alias else emitter.emit(value, binding.var.name)
-            )
+    def keep(emitter: Emitter, binding: relax.VarBinding) -> relax.Expr:
+        value = emitter.remap(binding.value)
+        is_call = isinstance(value, relax.Call)
+        return emitter.emit(value, binding.var.name) if is_call else value
 
-    return rebuild_main(mod, write, more=more)
+    return rebuild_main(mod, lambda emitter: visit_bindings(mod, emitter, keep), more=more)
 
 
 def _run(mod: IRModule, data: CalibrationData, target: Target) -> Iterator[Batch]:

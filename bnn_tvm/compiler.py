@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tvm
 from tvm.ir import IRModule
 
 from .build import ScheduledModule, build_library, schedule_module
+from .calibration import lower_precision, split_batches, standard_normal_data
 from .device import LocalDevice
 from .embed.library import build_c_library
 from .embed.selftest import record
@@ -22,6 +24,7 @@ from .importer import Graph, graph_from_text, import_graph, load_graph
 from .importer.learned import count_other_parameters
 from .package import CPackage, Package
 from .package.manifest import Manifest, TensorInfo
+from .package.precision import BF16, EXACT, FLOAT32, FLOAT_PRECISIONS, INT8, PrecisionInfo
 from .passes.dataflow import MAIN, dtype_of, main_result, shape_of
 from .passes.fuse_pooling import fuse_pooling
 from .passes.lower_regions import lower_regions
@@ -39,6 +42,8 @@ Progress = Callable[[str, int, int], None]
 _SCHEMA_VERSION = 1
 # Of `describe`: reading, importing, lowering and scheduling around the passes.
 _STAGES = len(FLOAT_PASSES) + 4
+# What layers in a precision are computed by, on every target that takes them.
+_INSTRUCTIONS = {FLOAT32: "", BF16: "vdpbf16ps", INT8: "vpdpbusd"}
 _IMAGE_LAYOUTS = {4: "NCHW", 5: "NCDHW", 3: "NCW", 2: "NC"}
 
 
@@ -49,6 +54,8 @@ def compile(
     input_shape: Shape | Mapping[str, Shape] | None = None,
     params: str | os.PathLike[str] | None = None,
     tune_log: str | os.PathLike[str] | None = None,
+    float_precision: str = FLOAT32,
+    calibration: Sequence[np.ndarray] = (),
     progress: Progress | None = None,
 ) -> Package:
     """Compile a model for a target.
@@ -66,6 +73,12 @@ def compile(
     tune_log : path, optional
         The folder of a tuning log, if not the one that is installed for the target. Kernels that
         it knows are scheduled as it says; where it does not fit, the manifest says why.
+    float_precision : str
+        What layers that do not run on bits compute in: ``float32``, which is exact, ``bf16`` or
+        ``int8``. What that changes is measured on this machine and is in the manifest.
+    calibration : sequence of numpy.ndarray, optional
+        For the last two: one array an input, any number of batches long, to take ranges from and
+        to compare outputs on; standard normal numbers if left out.
     progress : callable, optional
         Called with the stage's name, its index and the number of stages before each stage.
 
@@ -78,9 +91,9 @@ def compile(
     ModelError
         If the model cannot be read or has operators that are not supported.
     InputError
-        If the input shape is missing or does not fit.
+        If the input shape is missing or does not fit, or the calibration data does not.
     TargetError
-        If there is no such target.
+        If there is no such target, or it lacks the instruction for the precision.
     ToolchainError
         If there is nothing to link the library with.
     TuneLogError
@@ -91,9 +104,13 @@ def compile(
     TuneLogWarning
         If schedules are used that were measured in another environment.
     """
-    compiled_for = get_target(target)
-    stages = _Stages(progress, _STAGES + 1)
-    prepared = _prepare(model, compiled_for, input_shape, params, tune_log, stages)
+    if float_precision not in FLOAT_PRECISIONS:
+        choices = ", ".join(FLOAT_PRECISIONS)
+        raise InputError(f"unknown float precision {float_precision!r}; choose one of {choices}")
+    compiled_for = get_target(target, _INSTRUCTIONS[float_precision])
+    lowering = _Lowering(float_precision, tuple(calibration))
+    stages = _Stages(progress, _STAGES + 1 + lowering.is_wanted)
+    prepared = _prepare(model, compiled_for, input_shape, params, tune_log, stages, lowering)
     stages.begin("generating code")
     return Package(prepared.manifest, build_library(prepared.scheduled, compiled_for))
 
@@ -204,6 +221,7 @@ def _prepare(
     params: str | os.PathLike[str] | None,
     tune_log: str | os.PathLike[str] | None,
     stages: _Stages,
+    lowering: _Lowering | None = None,
 ) -> Prepared:
     """Run all stages but the last."""
     log = find_log(target, None if tune_log is None else Path(tune_log))
@@ -212,7 +230,13 @@ def _prepare(
     shapes = _input_shapes(graph, input_shape)
     stages.begin("importing to Relax")
     imported = import_graph(graph, shapes)
-    fused, divided = _run_passes(imported, stages)
+    inputs, outputs = _border(imported)
+    divided, precision = _run_passes(imported, stages), EXACT
+    if lowering is not None and lowering.is_wanted:
+        stages.begin(f"measuring what {lowering.precision} changes")
+        divided, precision = lowering.apply(divided, inputs, outputs, target)
+    stages.begin(FLOAT_PASSES[-1].__name__)
+    fused = FLOAT_PASSES[-1](divided)
     stages.begin(lower_regions.__name__)
     lowered = lower_regions(fused, target)
     stages.begin("scheduling kernels")
@@ -220,7 +244,6 @@ def _prepare(
     scheduled = schedule_module(merged, target, NO_RECORDS if log is None else log.records())
     _warn_of_differences(log, scheduled, target)
     layers = follow_merges(describe_layers(imported, divided, lowered), merged)
-    inputs, outputs = _border(imported)
     manifest = Manifest(
         schema_version=_SCHEMA_VERSION,
         name=name,
@@ -232,6 +255,7 @@ def _prepare(
         layers=layers,
         other_parameters=count_other_parameters(graph),
         graph=follow_merges(describe_graph(divided, fused, lowered), merged),
+        precision=precision,
     )
     return Prepared(fused, merged, scheduled.mod, manifest)
 
@@ -270,13 +294,48 @@ class _Stages:
         self._index += 1
 
 
-def _run_passes(mod: IRModule, stages: _Stages) -> tuple[IRModule, IRModule]:
-    """Run the passes; return their result and the module before the last, which outlines."""
-    before = mod
-    for run in FLOAT_PASSES:
+@dataclass(frozen=True)
+class _Lowering:
+    """What was asked of the layers that do not run on bits."""
+
+    precision: str
+    arrays: tuple[np.ndarray, ...]
+
+    def __post_init__(self) -> None:
+        if self.arrays and not self.is_wanted:
+            raise InputError(
+                "calibration data is for layers in lower precision; "
+                "leave it out or ask for --float-precision int8 or bf16"
+            )
+
+    @property
+    def is_wanted(self) -> bool:
+        return self.precision != FLOAT32
+
+    def apply(
+        self,
+        mod: IRModule,
+        inputs: tuple[TensorInfo, ...],
+        outputs: tuple[TensorInfo, ...],
+        target: Target,
+    ) -> tuple[IRModule, PrecisionInfo]:
+        """Lower the precision; measure on the target, or on this machine if that is another."""
+        data = split_batches(inputs, self.arrays) if self.arrays else standard_normal_data(inputs)
+        machine = LocalDevice.detect()
+        runs_here = machine.architecture == target.architecture and not machine.lacks(
+            target.cpu_flags
+        )
+        here = target if runs_here else detect_host()
+        names = [output.name for output in outputs]
+        return lower_precision(mod, self.precision, data, names, here)
+
+
+def _run_passes(mod: IRModule, stages: _Stages) -> IRModule:
+    """Run the passes but the last, which outlines."""
+    for run in FLOAT_PASSES[:-1]:
         stages.begin(run.__name__)
-        before, mod = mod, run(mod)
-    return mod, before
+        mod = run(mod)
+    return mod
 
 
 def _read_model(

@@ -20,6 +20,8 @@ _PHRASES = {
     "subtract* less* where*": "threshold",
     "subtract* multiply* add*": "batchnorm",
     "less* where*": "sign",
+    "multiply* add* clip astype": "quantize",
+    "subtract* astype multiply*": "dequantize",
     "add* divide*": "offset",
     "add*": "bias",
     "multiply*": "scale",

@@ -21,7 +21,7 @@ from .passes.binary import (
     padding_value,
     reason_not_binary,
 )
-from .passes.dataflow import constant_of, main_bindings, op_name, shape_of
+from .passes.dataflow import constant_of, dtype_of, main_bindings, op_name, shape_of
 from .passes.fuse_pooling import MERGED_KERNELS
 from .passes.levels import weight_levels
 from .passes.lower_regions import KERNEL_OF_LAYER
@@ -30,6 +30,7 @@ from .passes.sign import Lookup
 from .report_graph import packs
 
 _BITS_OF_FLOAT = 32
+_BITS_OF_NARROW = {"int8": 8, "uint8": 8, "bfloat16": 16}
 
 
 def describe_layers(
@@ -95,9 +96,7 @@ class _LayerReport:
         call, name = binding.value, binding.var.name
         reason = reason_not_binary(call, self._values.get)
         data = data_levels(call, self._values.get)
-        weight = (
-            None if constant_of(call.args[1]) is None else weight_levels(constant_of(call.args[1]))
-        )
+        weight = None if reason else weight_levels(constant_of(call.args[1]))
         func = self._functions.get(self._kernels.get(name, ""))
         region = self._regions.get(name)
         return LayerInfo(
@@ -109,13 +108,18 @@ class _LayerReport:
             input_shape=input_shape,
             output_shape=output_shape,
             weight_shape=weight_shape,
-            weight_bits=weight.bits if weight and not reason else _BITS_OF_FLOAT,
-            activation_bits=data.bits if data else _BITS_OF_FLOAT,
+            weight_bits=weight.bits if weight else _bits_of(call.args[1]),
+            activation_bits=data.bits if data else _bits_of(call.args[0]),
             macs=math.prod(output_shape) * math.prod(weight_shape[1:]),
             weight_bytes=_weight_bytes(func) or 4 * math.prod(weight_shape),
             padding=_padding(call, self._values.get),
             epilogue=describe_epilogue(region, packs(func)) if region and func else "",
         )
+
+
+def _bits_of(operand: relax.Expr) -> int:
+    """Count the bits of a number that a layer multiplies: 32 unless its precision was lowered."""
+    return _BITS_OF_NARROW.get(dtype_of(operand), _BITS_OF_FLOAT)
 
 
 def _weight_bytes(func: tirx.PrimFunc | None) -> int:

@@ -155,21 +155,31 @@ def list_targets() -> list[Target]:
     return sorted(targets, key=lambda target: (-target.rank, target.id))
 
 
-def get_target(name: str) -> Target:
+def get_target(name: str, instruction: str = "") -> Target:
     """Find a target.
 
     Parameters
     ----------
     name : str
         An installed target's id, ``host``, or the path of a ``.toml`` file.
+    instruction : str
+        One of `Target.dot_instructions` that it must have; none if empty.
 
     Raises
     ------
     TargetError
-        If there is no such target; the message names close matches.
+        If there is no such target, the message names close matches, or it lacks the instruction.
     """
-    if name == HOST:
-        return detect_host()
+    target = detect_host(instruction=instruction) if name == HOST else _find(name)
+    if instruction and instruction not in target.dot_instructions:
+        having = [other.id for other in list_targets() if instruction in other.dot_instructions]
+        raise TargetError(
+            f"target {target.id} has no {instruction}; targets that have it: {', '.join(having)}"
+        )
+    return target
+
+
+def _find(name: str) -> Target:
     if name.endswith(".toml"):
         return _read(Path(name))
     files = _files()
@@ -178,13 +188,15 @@ def get_target(name: str) -> Target:
     return _read(files[name])
 
 
-def detect_host(device: LocalDevice | None = None) -> Target:
+def detect_host(device: LocalDevice | None = None, instruction: str = "") -> Target:
     """Choose the best installed target that a machine can run.
 
     Parameters
     ----------
     device : LocalDevice, optional
         The machine; this one if left out.
+    instruction : str
+        Targets that have it are preferred, whatever their rank.
 
     Returns
     -------
@@ -197,7 +209,8 @@ def detect_host(device: LocalDevice | None = None) -> Target:
         If no installed target fits.
     """
     machine = device or LocalDevice.detect()
-    for target in list_targets():
+    known = sorted(list_targets(), key=lambda t: instruction not in ("", *t.dot_instructions))
+    for target in known:
         if target.architecture == machine.architecture and not machine.lacks(target.cpu_flags):
             return dataclasses.replace(target, num_cores=machine.cores)
     raise TargetError(

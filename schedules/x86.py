@@ -248,7 +248,7 @@ def _flatten(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | 
     sch, lanes = Schedule(func), target.vector_bits // 32
     shapes = {tuple(int(extent) for extent in param.shape) for param in func.params}
     outputs = find_outputs(sch)
-    if outputs is None or outputs.pack is not None or len(shapes) > 1:
+    if outputs is None or outputs.packed or outputs.results or len(shapes) > 1:
         return None
     if spatial_extents(sch, outputs.main)[-1] % lanes == 0:
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm import tirx
+from tvm.ir import Call
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV
 
@@ -83,7 +84,7 @@ def fill_rows(sch: Schedule, target: Target) -> None:
     if rows is None:
         return
     blocks = [rows]
-    if isinstance(sch.get(rows).body.value, tirx.Call):
+    if isinstance(sch.get(rows).body.value, Call):
         blocks.append(sch.decompose_padding(rows, sch.get_loops(rows)[0]))
     for block in blocks:
         vectorize_innermost(sch, block, target.vector_bits // 32)

@@ -58,13 +58,11 @@ def convolve(data: np.ndarray, weight: np.ndarray, window: Window, groups: int) 
     inputs, outputs = weight.shape[1], weight.shape[0] // groups
     for step in itertools.product(*(range(extent) for extent in window.kernel)):
         starts = [k * dilation for k, dilation in zip(step, window.dilation, strict=True)]
-        taken = data[
-            (slice(None), slice(None))
-            + tuple(
-                slice(start, start + (count - 1) * stride + 1, stride)
-                for start, count, stride in zip(starts, positions, window.strides, strict=True)
-            )
+        inside = [
+            slice(start, start + (count - 1) * stride + 1, stride)
+            for start, count, stride in zip(starts, positions, window.strides, strict=True)
         ]
+        taken = data[(slice(None), slice(None), *inside)]
         for group in range(groups):
             own = slice(group * outputs, (group + 1) * outputs)
             part = taken[:, group * inputs : (group + 1) * inputs]

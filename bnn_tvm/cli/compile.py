@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import TuneLogWarning
-from .options import DebugOption, ParamsOption, ShapeOption, Shapes, TargetOption, parse_shapes
+from ..errors import InputError, TuneLogWarning
+from ..package.precision import BF16, FLOAT32, INT8
+from .arrays import read_npy
+from .options import DebugOption, ParamsOption, ShapeOption, TargetOption, parse_shapes
 
 if TYPE_CHECKING:
     from ..package import CPackage, Package
@@ -23,6 +25,14 @@ class Format(StrEnum):
 
     library = "library"
     c = "c"
+
+
+class FloatPrecision(StrEnum):
+    """Values of ``--float-precision``."""
+
+    FLOAT32 = FLOAT32
+    BF16 = BF16
+    INT8 = INT8
 
 
 def compile_model(
@@ -42,6 +52,21 @@ def compile_model(
             help="A shared library for bnn_tvm's runtime, or a C library that needs none.",
         ),
     ] = Format.library,
+    float_precision: Annotated[
+        FloatPrecision,
+        typer.Option(
+            "--float-precision",
+            help="What layers that do not run on bits compute in; float32 is exact.",
+        ),
+    ] = FloatPrecision.FLOAT32,
+    calibration: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--calibration",
+            metavar="X.npy",
+            help="Data to choose ranges on and to compare outputs on, once for each input.",
+        ),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option("--report", help="Write what was lowered, and why not, as JSON.")
     ] = None,
@@ -57,7 +82,15 @@ def compile_model(
             check_writable(path)
     shapes = parse_shapes(input_shape)
     with warnings_in_one_line():
-        package = compile_with_progress(model, format, target, params, shapes, tune_log)
+        package = compile_with_progress(
+            model,
+            format,
+            target=target,
+            params=params,
+            input_shape=shapes,
+            tune_log=tune_log,
+            **_lower_precision(format, float_precision, calibration or []),
+        )
     summary = Summary.of(package)
     package.save(output)
     if report is not None:
@@ -74,27 +107,28 @@ def warnings_in_one_line() -> Iterator[None]:
         yield
 
 
-def compile_with_progress(
-    model: Path,
-    format: Format,
-    target: str,
-    params: Path | None,
-    shapes: Shapes,
-    tune_log: Path | None,
-) -> Package | CPackage:
-    """Compile, with a bar on standard error where that is a terminal."""
+def _lower_precision(
+    format: Format, precision: FloatPrecision, calibration: list[Path]
+) -> dict[str, Any]:
+    """Give the options of lower precision; C packages take none."""
+    if format is Format.c:
+        if calibration or precision is not FloatPrecision.FLOAT32:
+            raise InputError(
+                "C packages compute float layers in float32; leave --float-precision and "
+                "--calibration out, or --format c"
+            )
+        return {}
+    arrays = [read_npy(path) for path in calibration]
+    return {"float_precision": precision.value, "calibration": arrays}
+
+
+def compile_with_progress(model: Path, format: Format, **options: Any) -> Package | CPackage:
+    """Compile as `bnn_tvm.compile` does, with a bar on standard error where that is a terminal."""
     from .. import compiler
 
     compile_to = compiler.compile_c if format is Format.c else compiler.compile
     with progress_bar() as show:
-        return compile_to(
-            model,
-            target=target,
-            input_shape=shapes,
-            params=params,
-            tune_log=tune_log,
-            progress=show,
-        )
+        return compile_to(model, **options, progress=show)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from ..package.manifest import KernelInfo, LayerInfo
+    from ..package.precision import PrecisionInfo
     from ..package.summary import Summary
 
 # What a table gets where there is no terminal to fill: scripts and files want whole cells.
@@ -41,6 +42,24 @@ def print_summary(summary: Summary) -> None:
     for number, reason in enumerate(_reasons(summary), 1):
         console.print(f"  no {number}: {reason}")
     console.print(totals_table(summary))
+    if summary.precision.changes:
+        console.print(precision_table(summary.precision))
+
+
+def precision_table(precision: PrecisionInfo) -> Table:
+    """Lay out what running float layers in lower precision changes."""
+    title = f"float layers in {precision.float_layers}, against float32, on {precision.data}"
+    table = Table(title=title, box=SIMPLE_HEAD)
+    for name in ("output", "largest change", "mean change", "same top-1"):
+        table.add_column(name, overflow="fold")
+    for change in precision.changes:
+        table.add_row(
+            change.name,
+            f"{change.largest_absolute:.3g} ({change.largest_relative:.2%} of the largest value)",
+            f"{change.mean_absolute:.3g} ({change.mean_relative:.2%} of the mean value)",
+            f"{change.same_top1} of {change.rows}" if change.rows else "",
+        )
+    return table
 
 
 def layer_table(summary: Summary) -> Table:
@@ -100,6 +119,7 @@ def _totals_rows(summary: Summary) -> list[tuple[str, str, str]]:
     parameters = _joined(
         ("of 1 bit", totals.binary_parameters),
         ("of 2 to 8 bits", totals.multibit_parameters),
+        ("in bf16 or int8", totals.reduced_parameters),
         ("of 32 bits", totals.full_precision_parameters),
     )
     macs = _joined(

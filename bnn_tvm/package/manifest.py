@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ..errors import PackageError
 from .fields import decode, encode
+from .precision import EXACT, PrecisionInfo
 
 SCHEMA_VERSION = 1
 
@@ -276,6 +277,8 @@ class Manifest:
         moving statistics can be folded into these and do not count.
     graph : tuple of NodeInfo
         In order of execution, the model's inputs first.
+    precision : PrecisionInfo
+        In what the layers that do not run on bits are computed, and what that changes.
     files : tuple of FileInfo
         Filled in by the writer.
     """
@@ -290,6 +293,7 @@ class Manifest:
     layers: tuple[LayerInfo, ...]
     other_parameters: int
     graph: tuple[NodeInfo, ...]
+    precision: PrecisionInfo = EXACT
     files: tuple[FileInfo, ...] = ()
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from .bundle import Package
 from .c_package import CPackage
 from .fields import encode
 from .manifest import KernelInfo, LayerInfo, Manifest, NodeInfo, TargetInfo
+from .precision import PrecisionInfo
 from .totals import Totals
 
 _FLOAT_BYTES = 4
@@ -37,6 +38,7 @@ class Summary:
     layers : tuple of LayerInfo
     kernels : tuple of KernelInfo
     graph : tuple of NodeInfo
+    precision : PrecisionInfo
     """
 
     name: str
@@ -50,6 +52,7 @@ class Summary:
     layers: tuple[LayerInfo, ...]
     kernels: tuple[KernelInfo, ...]
     graph: tuple[NodeInfo, ...]
+    precision: PrecisionInfo
 
     @classmethod
     def of(cls, package: Package | CPackage) -> Summary:
@@ -75,6 +78,7 @@ class Summary:
             layers=manifest.layers,
             kernels=manifest.kernels,
             graph=manifest.graph,
+            precision=manifest.precision,
         )
 
     @property

@@ -23,6 +23,8 @@ class Totals:
     ----------
     binary_parameters, multibit_parameters : int
         Weights of 1 bit, and of 2 to 8 bits.
+    reduced_parameters : int
+        Weights of other layers that run in bf16 or int8 by choice.
     full_precision_parameters : int
         Other weights, biases, and BatchNorm's gamma and beta.
     parameter_bytes : float
@@ -38,6 +40,7 @@ class Totals:
 
     binary_parameters: int
     multibit_parameters: int
+    reduced_parameters: int
     full_precision_parameters: int
     parameter_bytes: float
     binary_macs: int
@@ -51,22 +54,24 @@ class Totals:
         """Count the layers of a manifest."""
         layers = manifest.layers
         binary = [layer for layer in layers if layer.weight_bits == 1]
-        multibit = [layer for layer in layers if 1 < layer.weight_bits < _FULL_BITS]
-        full = [layer for layer in layers if layer.weight_bits == _FULL_BITS]
-        convolution_macs = _total(full, lambda layer: layer.macs * (layer.op != _DENSE))
-        others = manifest.other_parameters
-        bits = _FULL_BITS * others + _total(layers, lambda layer: layer.weight_bits * _size(layer))
+        multibit = [layer for layer in layers if layer.lowered and layer.weight_bits > 1]
+        others = [layer for layer in layers if not layer.lowered]
+        reduced = [layer for layer in others if layer.weight_bits < _FULL_BITS]
+        convolution_macs = _total(others, lambda layer: layer.macs * (layer.op != _DENSE))
+        beside = manifest.other_parameters
+        bits = _FULL_BITS * beside + _total(layers, lambda layer: layer.weight_bits * _size(layer))
         binary_macs = _total(binary, _macs)
         multibit_macs = _total(multibit, _macs)
         return cls(
             binary_parameters=_total(binary, _size),
             multibit_parameters=_total(multibit, _size),
-            full_precision_parameters=_total(full, _size) + others,
+            reduced_parameters=_total(reduced, _size),
+            full_precision_parameters=_total(others, _size) - _total(reduced, _size) + beside,
             parameter_bytes=bits / 8,
             binary_macs=binary_macs,
             multibit_macs=multibit_macs,
             convolution_macs=convolution_macs,
-            dense_macs=_total(full, _macs) - convolution_macs,
+            dense_macs=_total(others, _macs) - convolution_macs,
             flops=convolution_macs + multibit_macs + binary_macs / _BINARY_MACS_PER_FLOP,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tvm import relax
@@ -158,6 +158,7 @@ def rebuild_main(
     mod: IRModule,
     write: Callable[[Emitter], None],
     finish: Callable[[Emitter, relax.Expr], relax.Expr] = Emitter.remap,
+    more: Sequence[relax.Expr] = (),
 ) -> IRModule:
     """Build ``main`` anew, then drop what nothing reads.
 
@@ -169,13 +170,16 @@ def rebuild_main(
         Emits the new bindings and tells the emitter what replaces each old variable.
     finish : callable, optional
         Maps each old result to a new one.
+    more : sequence of relax.Expr, optional
+        Old expressions to return behind the results.
     """
     rest = {gvar: func for gvar, func in mod.functions.items() if gvar.name_hint != MAIN}
     emitter = Emitter(relax.BlockBuilder(IRModule(rest)), count_uses(mod))
 
     def body() -> list[relax.Expr]:
         write(emitter)
-        return [finish(emitter, head) for head in main_result(mod)]
+        results = [finish(emitter, head) for head in main_result(mod)]
+        return results + [emitter.remap(expr) for expr in more]
 
     build_function(emitter.builder, MAIN, list(mod[MAIN].params), body)
     return relax.transform.DeadCodeElimination()(emitter.builder.finalize())

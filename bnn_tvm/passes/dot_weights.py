@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 
-from bnn_tvm.kernels.dot import DotType, RowPlan, plan_rows
+from bnn_tvm.kernels.dot import INT8, DotType, RowPlan, plan_rows
 from bnn_tvm.kernels.geometry import Window
 from bnn_tvm.kernels.groups import GroupPlan, plan_groups, spread_groups
 
@@ -50,3 +51,10 @@ def _in_groups(weight: np.ndarray, rows: RowPlan, blocking: Blocking, dot: DotTy
     filled[..., : rows.run] = runs
     grouped = filled.reshape(*runs.shape[:-1], rows.chunks, rows.group)
     return np.ascontiguousarray(blocking.block(grouped).swapaxes(-1, -2))
+
+
+def stored_border(value: float, form: DotType) -> int:
+    """Write a number as a layer stores its data."""
+    if form is INT8:
+        return int(value)
+    return int(np.array(value, ml_dtypes.bfloat16).view(form.data))

@@ -75,7 +75,7 @@ def quantize_layers(mod: IRModule, ranges: Mapping[str, tuple[float, float]]) ->
     mod : IRModule
     ranges : mapping of str to (float, float)
         Name of a layer to the smallest and the largest number that it reads; layers that are not
-        in it stay as they are.
+        in it stay as they are, and those whose sums may not fit into 32 bits.
     """
     return rewrite_calls(mod, _Quantizer(ranges).rewrite)
 
@@ -87,6 +87,8 @@ class _Quantizer:
 
     def rewrite(self, emitter: Emitter, call: relax.Call, name: str) -> relax.Expr | None:
         if name not in self._ranges or not is_float_layer(call, emitter.value):
+            return None
+        if not fits_int32(constant_of(call.args[1]), op_name(call)):
             return None
         scale = Scale.of_range(*self._ranges[name])
         data = self._quantize_data(emitter, call, scale, name)

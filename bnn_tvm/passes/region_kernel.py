@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 from tvm import relax, te, tirx
 from tvm.ir import Expr
@@ -23,7 +22,7 @@ from . import regions
 from .binary import CONVOLUTIONS
 from .common_value import find_common
 from .dataflow import constant_of, dtype_of, is_tensor, op_name, shape_of, stored_dtype
-from .dot_weights import block_conv_weight, block_dense_weight
+from .dot_weights import block_conv_weight, block_dense_weight, stored_border
 from .fuse_regions import read_levels
 from .layer_weights import (
     Blocking,
@@ -34,6 +33,7 @@ from .layer_weights import (
 )
 from .levels import SIGNS, Levels
 from .sign import sign_operand
+from .windows import conv_window, pool_window
 
 Element = Callable[..., Expr]
 """Gives one element of a tensor at an index."""
@@ -185,7 +185,7 @@ class _KernelBuilder:
 
     def _bitserial_conv(self, var: relax.Var, call: relax.Call) -> None:
         source, pad = self._source(call)
-        data, window, pad_value = self._words[source], _conv_window(call, pad), _pad_value(pad)
+        data, window, pad_value = self._words[source], conv_window(call, pad), _pad_value(pad)
         packed = self._pack_weight(constant_of(call.args[1]), int(call.attrs.groups))
         weight = self._operands.constant(packed.words, WEIGHT)
         mask = None if packed.mask is None else self._operands.constant(packed.mask)
@@ -262,7 +262,7 @@ class _KernelBuilder:
         groups = int(call.attrs.groups)
         blocked, plan = block_float_weight(constant_of(call.args[1]), groups, self._blocking)
         weight = self._operands.constant(blocked, WEIGHT)
-        data, window = self._elements[source], _conv_window(call, pad)
+        data, window = self._elements[source], conv_window(call, pad)
         self._elements[var] = self._blocked(
             floating.conv(data, weight, window, _pad_value(pad), plan)
         )
@@ -281,15 +281,15 @@ class _KernelBuilder:
             blocked = block_dense_weight(array.T, self._blocking, form)
             sums = dot.dot_dense(data, self._operands.constant(blocked, WEIGHT), form)
         else:
-            window, groups = _conv_window(call, pad), int(call.attrs.groups)
+            window, groups = conv_window(call, pad), int(call.attrs.groups)
             blocked, plan = block_conv_weight(array, window, groups, self._blocking, form)
             weight = self._operands.constant(blocked, WEIGHT)
-            border = _as_stored(_pad_value(pad), form)
+            border = stored_border(_pad_value(pad), form)
             sums = dot.dot_conv(data, weight, window, border, plan, form)
         self._elements[var] = self._blocked(sums)
 
     def _max_pool(self, var: relax.Var, call: relax.Call) -> None:
-        source, positions, window = call.args[0], shape_of(var)[1:-1], _pool_window(call)
+        source, positions, window = call.args[0], shape_of(var)[1:-1], pool_window(call)
         if source in self._words:
             pooled = bitserial.bitserial_max_pool(self._words[source], window, positions)
             self._words[var] = pooled
@@ -299,7 +299,7 @@ class _KernelBuilder:
     def _avg_pool(self, var: relax.Var, call: relax.Call) -> None:
         data, positions = self._elements[call.args[0]], shape_of(var)[1:-1]
         counts_padding = bool(call.attrs.count_include_pad)
-        sums, divisor = floating.avg_pool(data, _pool_window(call), positions, counts_padding)
+        sums, divisor = floating.avg_pool(data, pool_window(call), positions, counts_padding)
         self._elements[var] = lambda *index: sums(*index) / divisor(*index)
 
     def _elementwise(self, var: relax.Var, call: relax.Call) -> Element:
@@ -433,29 +433,3 @@ def _broadcasting(tensor: te.Tensor, shape: tuple[int, ...]) -> Element:
 
 def _pad_value(pad: relax.Call | None) -> float:
     return 0.0 if pad is None else float(pad.attrs.pad_value)
-
-
-def _as_stored(value: float, form: dot.DotType) -> int:
-    """Write a number as a layer stores its data."""
-    if form is dot.INT8:
-        return int(value)
-    return int(np.array(value, ml_dtypes.bfloat16).view(form.data))
-
-
-def _conv_window(call: relax.Call, pad: relax.Call | None) -> Window:
-    padding = _integers(call.attrs.padding)
-    if pad is not None:
-        widths = _integers(pad.attrs.pad_width)[2:-2]
-        padding = (*widths[0::2], *widths[1::2])
-    kernel = shape_of(call.args[1])[1:-1]
-    return Window(kernel, _integers(call.attrs.strides), _integers(call.attrs.dilation), padding)
-
-
-def _pool_window(call: relax.Call) -> Window:
-    attrs = call.attrs
-    sizes = (attrs.pool_size, attrs.strides, attrs.dilation, attrs.padding)
-    return Window(*(_integers(values) for values in sizes))
-
-
-def _integers(values: Iterable[Expr]) -> tuple[int, ...]:
-    return tuple(int(value) for value in values)

@@ -30,7 +30,7 @@ from bnn_tvm.passes.quantize_layers import Scale, quantize_layers
 from bnn_tvm.passes.round_layers import round_layers
 
 OPERATORS = {1: relax.op.nn.conv1d, 2: relax.op.nn.conv2d, 3: relax.op.nn.conv3d}
-SETTINGS = settings(max_examples=5, deadline=None, derandomize=True)
+SETTINGS = settings(max_examples=3, deadline=None, derandomize=True)
 RANGE = (-3.0, 2.5)
 
 
