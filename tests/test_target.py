@@ -13,6 +13,8 @@ from bnn_tvm.target import Target, detect_host, get_target, list_targets
 
 IDS = [target.id for target in list_targets()]
 X86 = ["x86-64-vpopcntdq", "x86-64-avx2", "x86-64"]
+# Like the one of the next higher rank, with an instruction that is only used on request.
+ON_REQUEST = {"x86-64-avx512bf16": "vdpbf16ps", "x86-64-avxvnni": "vpdpbusd"}
 ARM_64 = ["cortex-a76", "neoverse-n1", "cortex-a53", "cortex-a72"]
 OTHERS = ["armv7-neon", "cortex-m4", "cortex-m7", "riscv64"]
 
@@ -33,6 +35,7 @@ l2_kib = 1024
 native_popcount = "none"
 word_bits = 32
 toolchain = "aarch64-linux-gnu"
+dot_instructions = []
 """
 
 
@@ -46,8 +49,9 @@ def of_architecture(architecture: str) -> list[Target]:
 
 
 def test_installed_targets_are_listed_best_first():
-    assert sorted(IDS) == sorted(X86 + ARM_64 + OTHERS)
-    assert [target.id for target in of_architecture("x86_64")] == X86
+    assert sorted(IDS) == sorted([*X86, *ON_REQUEST, *ARM_64, *OTHERS])
+    by_rank = [target.id for target in of_architecture("x86_64")]
+    assert [name for name in by_rank if name not in ON_REQUEST] == X86
     assert [target.id for target in of_architecture("aarch64")] == ARM_64
 
 
@@ -59,8 +63,16 @@ def test_ranks_order_the_targets_of_an_architecture(architecture):
 
 @pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
 def test_better_targets_ask_for_as_much_or_more(architecture):
-    flags = [set(target.cpu_flags) for target in of_architecture(architecture)]
+    targets = [target for target in of_architecture(architecture) if target.id not in ON_REQUEST]
+    flags = [set(target.cpu_flags) for target in targets]
     assert all(better >= worse for better, worse in itertools.pairwise(flags))
+
+
+@pytest.mark.parametrize("name, instruction", ON_REQUEST.items())
+def test_the_host_has_an_instruction_on_request_where_the_machine_has_it(name, instruction):
+    assert detect_host(machine(name)).id != name
+    assert detect_host(machine(name), instruction).id == name
+    assert instruction not in detect_host(machine("x86-64-avx2"), instruction).dot_instructions
 
 
 @pytest.mark.parametrize("name", X86)

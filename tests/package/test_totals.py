@@ -43,6 +43,7 @@ def test_counts_by_bits_and_kind(classifier):
     assert Totals.of(manifest) == Totals(
         binary_parameters=288 + 128,
         multibit_parameters=16 + 4,
+        reduced_parameters=0,
         full_precision_parameters=108 + 160 + 7,
         parameter_bytes=(416 + 2 * 16 + 4 * 4 + 32 * 275) / 8,
         binary_macs=6528,
