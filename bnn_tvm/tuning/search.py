@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import statistics
 from collections.abc import Sequence
 from itertools import islice
 
@@ -37,8 +36,8 @@ class CostModel:
     def learn(self, task: Task, schedules: Sequence[Schedule], outcomes: Sequence[Outcome]) -> None:
         """Learn from measured schedules of a kernel."""
         results = [
-            ms.runner.RunnerResult(list(outcome.seconds) or None, outcome.error or None)
-            for outcome in outcomes
+            ms.runner.RunnerResult([min(o.seconds)] if o.seconds else None, o.error or None)
+            for o in outcomes
         ]
         self._model.update(self._context(task), _candidates(schedules), results)
 
@@ -100,8 +99,8 @@ class Search:
 
     @property
     def best_seconds(self) -> float:
-        """Median of the fastest schedule so far; infinite before there is one."""
-        return min((_median(item) for item in self.known), default=float("inf"))
+        """Time of the fastest schedule so far; infinite before there is one."""
+        return min((_time(item) for item in self.known), default=float("inf"))
 
     def schedule(self, choices: Choices) -> Schedule:
         """Return the schedule of a point."""
@@ -126,7 +125,7 @@ class Search:
 
     def fastest(self, count: int) -> list[dict[str, str]]:
         """List the fastest points so far, best first."""
-        ranked = sorted((item for item in self.known if item.seconds), key=_median)
+        ranked = sorted((item for item in self.known if item.seconds), key=_time)
         return [item.choices for item in ranked[:count]]
 
 
@@ -134,5 +133,6 @@ def _key(choices: Choices) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(choices.items()))
 
 
-def _median(item: Measurement) -> float:
-    return statistics.median(item.seconds) if item.seconds else float("inf")
+def _time(item: Measurement) -> float:
+    """Take the shortest sample: what disturbs a measurement makes it longer."""
+    return min(item.seconds, default=float("inf"))
