@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..device import LocalDevice
+from ..errors import WrongArchitectureError
 from ..package import Package
 from ..runtime import Session
 from .contestants import Outputs
@@ -29,16 +30,37 @@ class Expected:
     source: str
 
 
-def expected_outputs(package: Package, inputs: Mapping[str, np.ndarray]) -> Expected:
-    """Run a package on this machine.
+def expected_outputs(
+    package: Package, inputs: Mapping[str, np.ndarray], reference: Package | None
+) -> Expected:
+    """Run a package on this machine, or another one of the same model.
+
+    Parameters
+    ----------
+    package : Package
+    inputs : mapping of str to np.ndarray
+        By the names in the manifest.
+    reference : Package or None
+        What to run if this machine cannot run `package`; it is run in any case if it is given.
 
     Raises
     ------
-    DeviceError
-        If this machine cannot run it.
+    WrongArchitectureError
+        If this machine can run neither.
     """
     machine = LocalDevice.detect()
-    machine.check_runs(package.manifest.target)
-    result = Session(package, 1, machine).run(*inputs.values())
+    _check_runs(reference or package, machine)
+    result = Session(reference or package, 1, machine).run(inputs)
     outputs = result if isinstance(result, tuple) else (result,)
-    return Expected(tuple(inputs.values()), outputs, "the same package on this machine")
+    made_of = "the same package" if reference is None else "the reference"
+    return Expected(tuple(inputs.values()), outputs, f"{made_of} on this machine")
+
+
+def _check_runs(package: Package, machine: LocalDevice) -> None:
+    try:
+        machine.check_runs(package.manifest.target)
+    except WrongArchitectureError as exc:
+        raise WrongArchitectureError(
+            f"numbers cannot be checked here ({exc}); or name the model, or a package of it for this "
+            "machine, with --reference"
+        ) from exc

@@ -19,7 +19,7 @@ from .bench import (
     report_model,
 )
 from .contestants import Outputs
-from .expected import expected_outputs
+from .expected import Expected, expected_outputs
 from .layers import KernelReport, find_rivals, report_kernel
 from .measure import Plan
 from .remote import RemoteBoard
@@ -33,6 +33,7 @@ def bench_remote(
     *,
     per_layer: bool = False,
     inputs: Sequence[np.ndarray] | None = None,
+    reference: Package | None = None,
     plan: Plan | None = None,
     tolerance: float = 1e-4,
     progress: Progress | None = None,
@@ -48,6 +49,8 @@ def bench_remote(
         Whether to time each kernel alone too.
     inputs : sequence of np.ndarray, optional
         The package's inputs; seeded normal numbers if left out.
+    reference : Package, optional
+        A package of the same model that this machine can run, if it cannot run the first.
     plan : Plan, optional
     tolerance : float
         Largest difference from the expected outputs that passes, relative to the largest of them
@@ -71,7 +74,8 @@ def bench_remote(
     values = named_inputs(packages[own], inputs)
     for label, package in packages.items():
         board.open(label, package)
-    check = _check_numbers(own, packages[own], board, values, tolerance)
+    expected = expected_outputs(packages[own], values, reference)
+    check = _check_numbers(own, board, expected, tolerance)
     given = list(values.values())
     outputs = {label: board.run(label, given) for label in packages}
     before = board.condition()
@@ -107,13 +111,8 @@ def load_packages(path: Path, baselines: Sequence[Path]) -> dict[str, Package]:
 
 
 def _check_numbers(
-    label: str,
-    package: Package,
-    board: RemoteBoard,
-    inputs: Mapping[str, np.ndarray],
-    tolerance: float,
+    label: str, board: RemoteBoard, expected: Expected, tolerance: float
 ) -> NumberCheck:
-    expected = expected_outputs(package, inputs)
     given = board.run(label, expected.inputs)
     difference, _ = compare_outputs(label, given, expected.outputs)
     if not difference <= tolerance * _scale(expected.outputs):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..benchmark.bench import BenchReport
     from ..devices.connection import Connection
+    from ..package import Package
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class _Work:
     inputs: list[np.ndarray] | None
     threads: int
     rounds: int
+    reference: Path | None
     tolerance: float
 
 
@@ -78,6 +80,14 @@ def bench(
     timeout: Annotated[
         float, typer.Option("--timeout", min=1, help="Seconds that a board may take for one run.")
     ] = 60,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference",
+            metavar="MODEL|PKG",
+            help="The same model for this machine, if it cannot run a board's package.",
+        ),
+    ] = None,
     tolerance: Annotated[
         float, typer.Option("--tolerance", min=0, help="Largest difference of a board's outputs.")
     ] = 1e-4,
@@ -106,7 +116,7 @@ def bench(
         if path is not None:
             check_writable(path)
     arrays = [read_npy(path) for path in inputs] if inputs else None
-    work = _Work(package, baselines or [], per_layer, arrays, threads, rounds, tolerance)
+    work = _Work(package, baselines or [], per_layer, arrays, threads, rounds, reference, tolerance)
     place = _Place(device, rpc, tracker, key, wait, timeout)
     _check_place(place)
     if runner is not None:
@@ -146,12 +156,14 @@ def _measure_remotely(work: _Work, place: _Place) -> BenchReport:
     from ..benchmark.remote_bench import bench_remote, load_packages
 
     packages = load_packages(work.package, work.baselines)
+    reference = _read_reference(work.reference, packages[work.package.name])
     with place.connect() as connection, progress_bar() as show:
         return bench_remote(
             packages,
             RemoteBoard(connection, work.threads, place.timeout),
             per_layer=work.per_layer,
             inputs=work.inputs,
+            reference=reference,
             plan=Plan(rounds=work.rounds),
             tolerance=work.tolerance,
             progress=show,
@@ -167,6 +179,19 @@ def _measure_with_runner(work: _Work, place: _Place, runner: str) -> BenchReport
             "--tracker, --baseline, --input and --threads"
         )
     return bench_with_runner(work.package, runner, work.rounds)
+
+
+def _read_reference(path: Path | None, package: Package) -> Package | None:
+    """Read a package, or compile a model for this machine with the package's input shapes."""
+    from ..package import Package
+
+    if path is None or path.suffix != ".json":
+        return None if path is None else Package.load(path)
+    from ..compiler import compile as compile_to_package
+
+    shapes = {info.name: info.shape for info in package.manifest.inputs}
+    with progress_bar() as show:
+        return compile_to_package(path, input_shape=shapes, progress=show)
 
 
 def _show(report: BenchReport) -> None:

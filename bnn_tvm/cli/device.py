@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -60,6 +61,51 @@ def serve(
         limits=SessionLimits(max_upload * _MIB, session_seconds),
     )
     serve_board(settings, lambda: BoardService(settings.limits.upload_bytes).answer)
+
+
+@device.command(
+    "emulate", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
+def emulate(
+    context: typer.Context,
+    architecture: Annotated[str, typer.Argument(metavar="aarch64", help="What to emulate.")],
+    debug: DebugOption = False,
+) -> None:
+    """Serve an emulated board, with the options of `bnn-tvm device serve`.
+
+    Needs Debian 12's apt and qemu-user; downloads a Python for ARM the first time. Numbers are
+    those of a real board, times are not.
+    """
+    import os
+
+    from ..devices.emulator import emulator_command
+
+    command = emulator_command(architecture, ["device", "serve", *context.args])
+    os.execv(command[0], command)
+
+
+@device.command("bundle")
+def bundle(
+    output: Annotated[Path, typer.Option("--output", help="The .tar.gz file to write.")],
+    architecture: Annotated[
+        str, typer.Option("--architecture", help="aarch64 or x86_64.")
+    ] = "aarch64",
+    debug: DebugOption = False,
+) -> None:
+    """Pack all that a board needs beside Python 3.11 to run, serve and time packages."""
+    from ..devices.runtime_bundle import collect_files, measure_parts, pack_files
+    from ..package.atomic import check_writable, write_atomically
+    from .tables import format_bytes, make_console
+
+    check_writable(output)
+    files = collect_files(architecture)
+    archive = pack_files(files)
+    write_atomically(output, archive)
+    console = make_console()
+    for part, size in measure_parts(files).items():
+        console.print(f"{format_bytes(size):>10}  {part}")
+    total = sum(map(len, files.values()))
+    console.print(f"{format_bytes(total):>10}  unpacked, {format_bytes(len(archive))} as {output}")
 
 
 @device.command("list")

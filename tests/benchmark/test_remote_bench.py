@@ -10,11 +10,13 @@ import pytest
 
 from bnn_tvm.benchmark.board_service import BoardService
 from bnn_tvm.benchmark.condition import Condition
+from bnn_tvm.benchmark.expected import expected_outputs
 from bnn_tvm.benchmark.measure import Plan
 from bnn_tvm.benchmark.remote import RemoteBoard
 from bnn_tvm.benchmark.remote_bench import bench_remote, load_packages
 from bnn_tvm.benchmark.report import describe_conditions
-from bnn_tvm.errors import DeviceError, InputError, WrongNumbersError
+from bnn_tvm.errors import DeviceError, InputError, WrongArchitectureError, WrongNumbersError
+from bnn_tvm.package import Package
 
 QUICK = Plan(rounds=3, warm_up=1, sample_seconds=1e-5)
 
@@ -62,6 +64,19 @@ def test_other_numbers_are_refused_before_anything_is_timed(classifier_file):
     assert bench_remote(packages, board(noise=0.1), plan=QUICK, tolerance=0.2).check is not None
     with pytest.raises(WrongNumbersError):
         bench_remote(packages, board(noise=np.nan), plan=QUICK, tolerance=1e9)
+
+
+def test_a_package_that_does_not_run_here_is_held_against_a_reference(classifier):
+    target = dataclasses.replace(classifier.manifest.target, triple="aarch64-linux-gnu")
+    foreign = Package(dataclasses.replace(classifier.manifest, target=target), classifier.library)
+    inputs = {"x": np.ones((2, 8), np.float32)}
+    with pytest.raises(WrongArchitectureError, match="--reference"):
+        expected_outputs(foreign, inputs, None)
+    expected = expected_outputs(foreign, inputs, classifier)
+    assert expected.source == "the reference on this machine"
+    np.testing.assert_array_equal(expected.outputs[0], classifier.run(inputs))
+    with pytest.raises(InputError, match="inputs x are expected"):
+        expected_outputs(foreign, {"y": inputs["x"]}, classifier)
 
 
 def test_a_model_cannot_be_a_baseline_on_a_board(classifier_file, tmp_path):
