@@ -61,6 +61,6 @@ def _check_runs(package: Package, machine: LocalDevice) -> None:
         machine.check_runs(package.manifest.target)
     except WrongArchitectureError as exc:
         raise WrongArchitectureError(
-            f"numbers cannot be checked here ({exc}); or name the model, or a package of it for this "
-            "machine, with --reference"
+            f"numbers cannot be checked here ({exc}); or name the model, or a package of it for "
+            "this machine, with --reference"
         ) from exc

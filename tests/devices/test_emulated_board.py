@@ -74,38 +74,6 @@ def boards(tracker) -> int:
         return sum(queue.free for queue in lender.summary().queues if queue.key == KEY)
 
 
-@needs_tools
-@pytest.mark.slow
-def test_lenet_on_an_emulated_board(start_emulated, tracker, classifier, tmp_path, capsys):
-    board = start_emulated()
-    package = tmp_path / "lenet.bnn"
-    bnn_tvm.compile(MODEL, target=TARGET, input_shape=(1, 1, 28, 28)).save(package)
-
-    report = tmp_path / "report.json"
-    place = ("--tracker", str(tracker), "--key", KEY, "--reference", str(MODEL))
-    options = ("--per-layer", "--rounds", "2", "--json", str(report))
-    assert main(["bench", str(package), *place, *options]) == 0
-    assert "bitserial_conv2d" in capsys.readouterr().out
-    facts = json.loads(report.read_text())
-    assert facts["environment"]["architecture"] == "aarch64"
-    assert facts["check"]["largest_difference"] < 1e-4
-    assert len(facts["kernels"]) >= 4
-
-    classify_digits(tracker)
-    with connect_through(tracker, KEY, 60) as connection:
-        remote = RemoteBoard(connection, 1, 60)
-        with pytest.raises(WrongArchitectureError, match="is aarch64"):
-            remote.open("x", classifier)
-        remote.open("lenet", bnn_tvm.load(str(package)))
-        threading.Timer(1, board.kill).start()
-        start = time.monotonic()
-        with pytest.raises(DeviceLostError):
-            image = np.zeros((1, 1, 28, 28), np.float32)
-            remote.time_models([image], Plan(rounds=1, sample_seconds=3600.0))
-        assert time.monotonic() - start < 30
-    eventually(lambda: boards(tracker) == 0)
-
-
 def compiled(target: str, images: int) -> Package:
     return bnn_tvm.compile(MODEL, target=target, input_shape=(images, 1, 28, 28))
 
