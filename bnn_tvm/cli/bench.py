@@ -10,7 +10,18 @@ import typer
 
 from ..errors import UserError
 from .compile import progress_bar
-from .options import DebugOption, KeyOption, RunnerOption, ThreadsOption, TrackerOption
+from .options import (
+    DebugOption,
+    KeyOption,
+    ReferenceOption,
+    RpcOption,
+    RunnerOption,
+    ThreadsOption,
+    TimeoutOption,
+    ToleranceOption,
+    TrackerOption,
+    WaitOption,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,30 +78,14 @@ def bench(
         ),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="Where to run: local.")] = "local",
-    rpc: Annotated[
-        str | None,
-        typer.Option("--rpc", metavar="HOST:PORT", help="Run on the board that serves there."),
-    ] = None,
+    rpc: RpcOption = None,
     tracker: TrackerOption = None,
     key: KeyOption = None,
     runner: RunnerOption = None,
-    wait: Annotated[
-        float, typer.Option("--wait", min=0, help="Seconds to wait for a busy board.")
-    ] = 60,
-    timeout: Annotated[
-        float, typer.Option("--timeout", min=1, help="Seconds that a board may take for one run.")
-    ] = 60,
-    reference: Annotated[
-        Path | None,
-        typer.Option(
-            "--reference",
-            metavar="MODEL|PKG",
-            help="The same model for this machine, if it cannot run a board's package.",
-        ),
-    ] = None,
-    tolerance: Annotated[
-        float, typer.Option("--tolerance", min=0, help="Largest difference of a board's outputs.")
-    ] = 1e-4,
+    wait: WaitOption = 60,
+    timeout: TimeoutOption = 60,
+    reference: ReferenceOption = None,
+    tolerance: ToleranceOption = 1e-4,
     per_layer: Annotated[
         bool, typer.Option("--per-layer", help="Time each kernel alone too.")
     ] = False,

@@ -51,6 +51,27 @@ TrackerOption = Annotated[
 KeyOption = Annotated[
     str | None, typer.Option("--key", help="The kind of board, as the tracker knows it.")
 ]
+RpcOption = Annotated[
+    str | None,
+    typer.Option("--rpc", metavar="HOST:PORT", help="Run on the board that serves there."),
+]
+WaitOption = Annotated[
+    float, typer.Option("--wait", min=0, help="Seconds to wait for a busy board.")
+]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", min=1, help="Seconds that a board may take for one run.")
+]
+ReferenceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--reference",
+        metavar="MODEL|PKG",
+        help="The same model for this machine, if it cannot run a board's package.",
+    ),
+]
+ToleranceOption = Annotated[
+    float, typer.Option("--tolerance", min=0, help="Largest difference of a board's outputs.")
+]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="Threads that one run uses.")]
 
 RunnerOption = Annotated[

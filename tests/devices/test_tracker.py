@@ -104,8 +104,16 @@ def test_a_board_joins_a_tracker_that_comes_later_or_comes_back(
     board.find("(tracker unreachable)")
     for _ in range(2):
         with tracker_process(tmp_path, address.port):
-            eventually(lambda: free(address, key) == 1)
+            eventually(lambda: is_back(address, key))
             assert is_lent(address, key, classifier)
+
+
+def is_back(tracker, key) -> bool:
+    # The tracker of before may take a moment to vanish, and break a connection with that.
+    try:
+        return free(tracker, key) == 1
+    except DeviceUnreachableError:
+        return False
 
 
 @pytest.mark.slow
