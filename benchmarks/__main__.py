@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from bnn_tvm.benchmark.measure import Plan
+from bnn_tvm.device import LocalDevice
 from bnn_tvm.errors import BnnTvmError, DeviceError, InputError
 from bnn_tvm.package.atomic import write_atomically
 
@@ -77,9 +78,6 @@ def time(
     results = folder / _RESULTS
     measured = {r.case.name: r for r in (load_results(results) if results.exists() else ())}
     for case in _select(only):
-        if case.threads > len(os.sched_getaffinity(0)):
-            typer.echo(f"skipping {case.name}: it needs {case.threads} cores")
-            continue
         typer.echo(f"timing {case.name}")
         measured[case.name] = _time_in_process(case, core, rounds, folder)
         save_results(tuple(measured.values()), results)
@@ -120,7 +118,18 @@ def _select(only: Sequence[str] | None) -> list[Case]:
     selected = [c for c in all_cases() if not only or any(text in c.name for text in only)]
     if not selected:
         raise InputError(f"no case is called {' or '.join(only or ())}; python -m benchmarks list")
-    return selected
+    return [case for case in selected if _can_run(case)]
+
+
+def _can_run(case: Case) -> bool:
+    """Tell whether this machine has what a case needs, and say so if not."""
+    device = LocalDevice.detect()
+    needs = device.lacks(case.flags)
+    if case.threads > device.cores:
+        needs.append(f"{case.threads} cores")
+    if needs:
+        typer.echo(f"skipping {case.name}: it needs {', '.join(needs)}")
+    return not needs
 
 
 def choose_cores(wanted: Sequence[int], threads: int) -> set[int]:

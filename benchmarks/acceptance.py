@@ -25,6 +25,7 @@ from .figures import (
     block_figures,
     layer_figures,
     network_figures,
+    relative_bf16,
     thread_speedup,
 )
 
@@ -94,6 +95,9 @@ def _network_bars(results: Results) -> Iterator[Bar]:
 
 
 def _peer_bars(results: Results) -> Iterator[Bar]:
+    bf16 = relative_bf16(results)
+    what = f"{RESNET_E18}: our time / OpenVINO's, both with float layers in bf16"
+    yield Bar(what, 0.85, False, bf16.median if bf16 else None)
     for precision, limit in ((F32, 7.0), (INT8_PRECISION, 2.0)):
         what = f"{RESNET_E18}: time of the best {precision} ResNet-18 / ours"
         yield Bar(what, limit, True, best_peer(results, precision))

@@ -100,12 +100,15 @@ class Case:
         Which of the machine's peaks are measured in the same rounds.
     kernels : bool
         Whether each kernel of the first entry is timed alone, too.
+    flags : tuple of str
+        What the CPU must have for it, as in ``/proc/cpuinfo``.
     """
 
     name: str
     entries: tuple[Entry, ...]
     peaks: tuple[str, ...] = ()
     kernels: bool = False
+    flags: tuple[str, ...] = ()
 
     @property
     def threads(self) -> int:
@@ -120,6 +123,7 @@ def all_cases() -> tuple[Case, ...]:
         *map(block_case, BLOCKS),
         *map(layer_case, LAYERS),
         *map(network_case, NETWORKS),
+        BF16_LAYERS,
         FLOAT_PEERS,
         THREADS,
         BATCHES,
@@ -175,6 +179,15 @@ def network_case(name: str) -> Case:
     )
     return Case(f"network {name}", entries, (BINARY, FMA, L2), kernels=True)
 
+
+BF16_LAYERS = Case(
+    "float layers in bf16",
+    (
+        Entry(OURS_BF16, OURS, RESNET_E18, precision=BF16),
+        Entry(OPENVINO_BF16, OPENVINO, RESNET_E18, precision=BF16),
+    ),
+    flags=("avx512_bf16",),
+)
 
 FLOAT_PEERS = Case(
     "float ResNet-18",

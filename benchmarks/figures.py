@@ -12,6 +12,7 @@ from .cases import (
     AVX2,
     BATCH,
     BATCHES,
+    BF16_LAYERS,
     FLOAT_PEERS,
     HOST,
     LONG_CHAIN,
@@ -170,6 +171,12 @@ def network_figures(results: Results, name: str) -> NetworkFigures | None:
         outside=share_outside_convolutions(result.kernels),
         difference=result.differences[OPENVINO],
     )
+
+
+def relative_bf16(results: Results) -> Spread | None:
+    """Divide our time by OpenVINO's, both with float layers in bfloat16."""
+    result = results.get(BF16_LAYERS.name)
+    return None if result is None else ratios(*_pair(result))
 
 
 def roof_of(result: CaseResult) -> Roof:

@@ -15,8 +15,10 @@ from bnn_tvm.importer import Graph, import_graph
 from . import networks
 from .cases import (
     BATCH,
+    BF16,
     BITS_LENGTH,
     BLOCKS,
+    F32,
     IMAGE,
     INT8_PRECISION,
     LAYERS,
@@ -35,6 +37,9 @@ from .cases import (
 )
 
 Shape = tuple[int, ...]
+
+# Our names of precisions that entries name as the peers do.
+_FLOAT_PRECISIONS = {F32: "float32", BF16: "bf16", INT8_PRECISION: "int8"}
 
 
 class Model(Protocol):
@@ -65,7 +70,13 @@ class BinaryModel:
         writers[entry.engine](entry, path)
 
     def _write_package(self, entry: Entry, path: Path) -> None:
-        bnn_tvm.compile(self.build(), target=entry.target, input_shape=self.shape).save(path)
+        package = bnn_tvm.compile(
+            self.build(),
+            target=entry.target,
+            input_shape=self.shape,
+            float_precision=_FLOAT_PRECISIONS[entry.precision],
+        )
+        package.save(path)
 
     def _write_openvino(self, _: Entry, path: Path) -> None:
         import openvino

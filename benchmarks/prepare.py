@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from .cases import MXNET, OURS, RESNET18, Entry
+from .cases import F32, MXNET, OURS, RESNET18, Entry
 
 
 def entry_path(folder: Path, entry: Entry) -> Path:
@@ -18,7 +18,7 @@ def entry_path(folder: Path, entry: Entry) -> Path:
 
 def _suffix(entry: Entry) -> str:
     if entry.engine == OURS:
-        return f".{entry.target}.bnn"
+        return f".{entry.target}{'' if entry.precision == F32 else '.' + entry.precision}.bnn"
     if entry.model != RESNET18:
         return ".xml"
     return f".{entry.precision}" + ("-symbol.json" if entry.engine == MXNET else ".onnx")
