@@ -6,12 +6,13 @@ import compileall
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import TargetError, ToolchainError
+from .cache import cached_folder
 from .runtime_bundle import PROGRAM, ROOT, collect_files
-from .wheels import PYTHON, cache_folder, run_tool
+from .wheels import PYTHON, run_tool
 
 ARCHITECTURES = ("aarch64",)
 _DEBIAN_NAME = "arm64"
@@ -57,10 +58,10 @@ def emulator_command(architecture: str, arguments: Sequence[str]) -> list[str]:
             "C package, which bnn-tvm bench --runner takes to an emulator of yours"
         )
     emulator = _find_emulator()
-    system = _prepare(cache_folder() / f"debian-{_DEBIAN_NAME}-{PYTHON}", _install_debian)
+    system = cached_folder(f"debian-{_DEBIAN_NAME}-{PYTHON}", _install_debian)
     files = collect_files(architecture)
-    bundle = _prepare(
-        cache_folder() / f"board-{architecture}-{_digest(files)}", lambda at: _unpack(files, at)
+    bundle = cached_folder(
+        f"board-{architecture}-{_digest(files)}", lambda folder: _unpack(files, folder)
     )
     site = bundle / ROOT / "python"
     # One thread of numpy's own: forked sessions do not inherit the others.
@@ -75,21 +76,6 @@ def _find_emulator() -> str:
         if path := shutil.which(name):
             return path
     raise ToolchainError("the emulator qemu-aarch64 is not installed; apt-get install qemu-user")
-
-
-def _prepare(folder: Path, fill: Callable[[Path], None]) -> Path:
-    """Make a folder of the cache, whole or not at all, unless it is there."""
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as scratch:
-        made = Path(scratch) / "whole"
-        made.mkdir()
-        fill(made)
-        # Python of the same version reads what this one compiles, and so starts much sooner.
-        compileall.compile_dir(made, quiet=2, workers=1)
-        made.rename(folder)
-    return folder
 
 
 def _install_debian(folder: Path) -> None:
@@ -107,6 +93,7 @@ def _install_debian(folder: Path) -> None:
             run_tool(["dpkg-deb", "-x", str(package), str(folder)])
     (folder / "proc").mkdir(exist_ok=True)
     (folder / "proc" / "cpuinfo").write_text(_CPUINFO)
+    _compile_python(folder)
 
 
 def _apt_options(state: Path, cache: Path) -> list[str]:
@@ -129,6 +116,12 @@ def _unpack(files: dict[str, bytes], folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     (folder / PROGRAM).chmod(0o755)
+    _compile_python(folder)
+
+
+def _compile_python(folder: Path) -> None:
+    """Let Python of the same version start much sooner under the emulator."""
+    compileall.compile_dir(folder, quiet=2, workers=1)
 
 
 def _digest(files: dict[str, bytes]) -> str:

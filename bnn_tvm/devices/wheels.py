@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 from ..errors import TargetError, ToolchainError
+from .cache import cached_folder
 
 # The architectures that TVM's runtime has wheels for.
 ARCHITECTURES = ("aarch64", "x86_64")
@@ -27,12 +27,6 @@ _SECONDS = 1800.0
 # TVM's own dependencies serve its compiler, which a board does not have.
 _WITHOUT_DEPENDENCIES = ("apache-tvm", "apache-tvm-ffi")
 _WITH_DEPENDENCIES = ("numpy", "typing-extensions", "typer", "rich")
-
-
-def cache_folder() -> Path:
-    """Find where this program keeps what it can download again."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "bnn_tvm"
 
 
 def check_architecture(architecture: str) -> None:
@@ -72,12 +66,12 @@ def download_wheels(architecture: str) -> list[Path]:
     check_architecture(architecture)
     pins = [_pin(name) for name in _WITHOUT_DEPENDENCIES]
     others = [_pin(name) for name in _WITH_DEPENDENCIES]
-    folder = cache_folder() / f"wheels-{architecture}" / "_".join(pins + others)
-    if not folder.is_dir():
-        partial = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-        _pip_download(architecture, partial, ["--no-deps", *pins])
-        _pip_download(architecture, partial, others)
-        partial.rename(folder)
+
+    def download(folder: Path) -> None:
+        _pip_download(architecture, folder, ["--no-deps", *pins])
+        _pip_download(architecture, folder, others)
+
+    folder = cached_folder(f"wheels-{architecture}-{'_'.join(pins + others)}", download)
     return sorted(folder.glob("*.whl"))
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
+import sys
 import tarfile
+import textwrap
 import zipfile
 
 import numpy as np
 import pytest
 
 import bnn_tvm.devices.runtime_bundle as runtime_bundle
+from bnn_tvm.devices.cache import cached_folder
 from bnn_tvm.devices.runtime_bundle import PROGRAM, collect_files, measure_parts, pack_files
 from bnn_tvm.devices.wheels import download_wheels, run_tool
 from bnn_tvm.errors import TargetError, ToolchainError
@@ -56,6 +60,26 @@ def test_a_bundle_holds_the_runtime_and_no_compiler(files):
     assert not [name for name in own if "compiler" in name or "gluon" in name or "pycache" in name]
 
 
+def test_a_bundle_imports_nothing_that_it_lacks(files, tmp_path):
+    site = tmp_path / "site"
+    for name, content in files.items():
+        if "python/bnn_tvm/" in name:
+            path = site / name.removeprefix("bnn-tvm/python/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    code = """
+        import bnn_tvm.benchmark.board_service, bnn_tvm.devices.serve
+        from bnn_tvm.cli import main
+        print(main(["targets"]), bnn_tvm.__file__)
+        """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    place = {**os.environ, "PYTHONPATH": str(site)}
+    done = subprocess.run(
+        command, env=place, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == f"0 {site / 'bnn_tvm' / '__init__.py'}"
+
+
 def test_a_bundle_is_an_archive_with_a_program(files):
     data = pack_files(files)
     assert pack_files(dict(reversed(files.items()))) == data
@@ -68,6 +92,27 @@ def test_sizes_are_listed_by_part(files):
     sizes = measure_parts(files)
     assert sizes["tvm"] == len(b"runtime") and sizes["bnn_tvm"] > 100_000
     assert sum(sizes.values()) == sum(map(len, files.values()))
+
+
+def test_a_cached_folder_is_made_once_and_whole(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def fail(folder):
+        (folder / "half").touch()
+        raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        cached_folder("x", fail)
+    assert not list((tmp_path / "bnn_tvm").iterdir())
+
+    def fill(folder):
+        (folder / "a").touch()
+        (tmp_path / "bnn_tvm" / "x").mkdir()  # as another process would at the same time
+        (tmp_path / "bnn_tvm" / "x" / "a").touch()
+
+    for _ in range(2):
+        assert [path.name for path in cached_folder("x", fill).iterdir()] == ["a"]
+    assert [path.name for path in (tmp_path / "bnn_tvm").iterdir()] == ["x"]
 
 
 def test_boards_without_a_runtime_get_c():
