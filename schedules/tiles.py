@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from bnn_tvm.target import Target
 
-from .steps import largest_divisor
-
 # Registers that are not accumulators: weights, a broadcast activation, temporaries.
 _SPARE_REGISTERS = 4
 # Registers that hold neither sums nor weights: a broadcast activation, a temporary.
@@ -55,25 +53,29 @@ def rank_tiles(
     blocks : int
         Vectors of output channels.
     vector_step : int
-        Vectors must come in multiples of this, to pack whole words.
+        Vectors whose channels fill a word, where words are packed: they are computed together or
+        one after the other before the word is.
     registers_per_sum : int
         What one sum takes: two where a running parity belongs to it.
     target : Target
     """
-    limit = (target.vector_registers - _SPARE_REGISTERS) // registers_per_sum
+    room = (target.vector_registers - _SPARE_REGISTERS) // registers_per_sum
     heights = [
         vectors
-        for vectors in range(vector_step, min(blocks, limit) + 1, vector_step)
-        if blocks % vectors == 0
+        for vectors in range(1, min(blocks, room) + 1)
+        if blocks % vectors == 0 and (vectors % vector_step == 0 or vector_step % vectors == 0)
     ]
-    preferred = [Tile(_width(pixels, limit // vectors), vectors) for vectors in heights]
-    best = min(preferred or [Tile(1, vector_step)], key=_cost)
-    others = {
+
+    def most_pixels(vectors: int) -> int:
+        """Leave registers for the weights of the words that are counted together."""
+        return room // vectors - (registers_per_sum - 1)
+
+    tiles = {
         Tile(width, vectors)
         for vectors in heights
-        for width in _even_widths(pixels, limit // vectors)
+        for width in _even_widths(pixels, most_pixels(vectors))
     }
-    return [best, *sorted(others - {best}, key=lambda tile: (_cost(tile), tile.vectors))]
+    return sorted(tiles or {Tile(1, 1)}, key=lambda tile: (_cost(tile, pixels), tile.vectors))
 
 
 def rank_dot_tiles(pixels: int, blocks: int, vector_step: int, target: Target) -> list[Tile]:
@@ -89,13 +91,7 @@ def rank_dot_tiles(pixels: int, blocks: int, vector_step: int, target: Target) -
         for width in range(1, (room - vectors) // vectors + 1)
         if blocks % vectors == 0 and pixels % width == 0
     ]
-    return sorted(candidates or [Tile(1, vector_step)], key=_cost)
-
-
-def _width(pixels: int, at_most: int) -> int:
-    """Prefer a divisor of the row; take a width that leaves a rest if divisors are small."""
-    divisor = largest_divisor(pixels, at_most)
-    return divisor if divisor * 2 > min(at_most, pixels) else min(at_most, pixels)
+    return sorted(candidates or [Tile(1, vector_step)], key=_loads)
 
 
 def _even_widths(pixels: int, at_most: int) -> set[int]:
@@ -103,7 +99,16 @@ def _even_widths(pixels: int, at_most: int) -> set[int]:
     return {width for n in range(1, pixels + 1) if (width := -(-pixels // n)) <= at_most}
 
 
-def _cost(tile: Tile) -> float:
-    """Count the loads per sum, and punish too few sums to hide the latency of one."""
+def _cost(tile: Tile, pixels: int) -> float:
+    """Count the loads per sum, and punish too few sums to hide the latency of one.
+
+    Sums of pixels past the end of a row are computed in vain.
+    """
     loads = (tile.pixels + tile.vectors) / tile.accumulators
-    return loads + max(0, ENOUGH_SUMS - tile.accumulators)
+    computed = -(-pixels // tile.pixels) * tile.pixels
+    return (1 + loads) * computed / pixels + max(0, ENOUGH_SUMS - tile.accumulators)
+
+
+def _loads(tile: Tile) -> float:
+    """Count the loads per sum."""
+    return (tile.pixels + tile.vectors) / tile.accumulators

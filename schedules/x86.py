@@ -29,6 +29,7 @@ from bnn_tvm.target import Target
 
 from .choices import Choose
 from .outputs import Outputs, Packed, find_outputs
+from .prefetch import prefetch_weights
 from .rule import Rule, is_layer, kernel_kind
 from .steps import (
     count_iterations,
@@ -78,19 +79,20 @@ def _tile_layer(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule
     )
     tile = choose("tile", tiles)
     sums = _split_sum(sch, tile) if kernel_kind(func) == "dense" else None
-    here, inside = _tile_output(sch, outputs, tile.pixels, tile.vectors * lanes, target, choose)
+    vectors = max(tile.vectors, step)
+    here, inside = _tile_output(sch, outputs, tile.pixels, vectors * lanes, target, choose)
     _compute_outputs(sch, outputs, inside, target)
     if dot is not None:
         accumulate_dots(sch, here, dot)
         fill_rows(sch, target)
         return sch
-    _accumulate_in_registers(sch, here)
+    _accumulate_in_registers(sch, here, tile.vectors)
     if sums is not None:
         _keep_sums_apart(sch, sums, here)
     padded = find_block(sch, PADDED)
     if padded is not None:
         vectorize_innermost(sch, padded, target.vector_bits // 32)
-    return sch
+    return prefetch_weights(sch, outputs.main, here, blocks // vectors)
 
 
 def _registers_per_sum(sch: Schedule) -> int:
@@ -178,22 +180,26 @@ def _pack_words(sch: Schedule, pack: SBlockRV) -> None:
     sch.tensorize(bit, intrinsic)
 
 
-def _accumulate_in_registers(sch: Schedule, here: LoopRV) -> None:
+def _accumulate_in_registers(sch: Schedule, here: LoopRV, vectors: int) -> None:
     """Sum the whole reduction for one tile; byte sums, if any, one chunk at a time."""
     block, partial = sch.get_sblock(ACCUMULATE), find_block(sch, PARTIAL)
     tile_axes = len(spatial_extents(sch, block))
-    innermost = _reduce_tile(sch, block, here, tile_axes)
+    innermost = _reduce_tile(sch, block, here, tile_axes, vectors)
     if partial is not None:
-        _reduce_tile(sch, partial, innermost, tile_axes)
+        _reduce_tile(sch, partial, innermost, tile_axes, vectors)
 
 
-def _reduce_tile(sch: Schedule, block: SBlockRV, here: LoopRV, tile_axes: int) -> LoopRV:
+def _reduce_tile(
+    sch: Schedule, block: SBlockRV, here: LoopRV, tile_axes: int, vectors: int
+) -> LoopRV:
     """Reduce in the outer loops, over an unrolled tile of vectors in the inner ones.
 
     Parameters
     ----------
     tile_axes : int
         The last three of so many first axes are pixels, vectors and lanes.
+    vectors : int
+        Those that are summed together; others come before or after them.
 
     Returns
     -------
@@ -202,9 +208,11 @@ def _reduce_tile(sch: Schedule, block: SBlockRV, here: LoopRV, tile_axes: int) -
     """
     sch.compute_at(block, here, preserve_unit_loops=True)
     loops = sch.get_loops(block)[-len(sch.get(block).iter_vars) :]
-    tile = loops[tile_axes - 3 : tile_axes]
+    pixels, all_vectors, lane = loops[tile_axes - 3 : tile_axes]
     reduction = loops[len(spatial_extents(sch, block)) :]
-    sch.reorder(*reduction, *tile)
+    in_turn, together = sch.split(all_vectors, [None, vectors])
+    tile = [pixels, together, lane]
+    sch.reorder(in_turn, *reduction, *tile)
     _unroll_vectors(sch, tile)
     init = sch.decompose_reduction(block, reduction[0])
     _unroll_vectors(sch, sch.get_loops(init)[-3:])

@@ -1,0 +1,81 @@
+"""Fetch the weights of the next channel tile into the cache while one tile is computed.
+
+All pixels pass while the weights of one channel tile stay in L1. Those of the next come from
+memory that is far off, where a network's weights are larger than L2, and faster than the processor
+fetches them by itself: the first row of pixels would wait.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import tvm_ffi
+from tvm import tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+
+from bnn_tvm.kernels.stages import WEIGHT
+
+_LINE_BYTES = 64
+# Fewer bytes than this stay in L2 between two runs.
+_FEWEST_BYTES = 1 << 16
+_READ, _INTO_L2, _DATA = 0, 2, 1
+
+
+def prefetch_weights(sch: Schedule, output: SBlockRV, here: LoopRV, channel_tiles: int) -> Schedule:
+    """Spread the lines of the next channel tile's weights over the pixel tiles of this one.
+
+    Parameters
+    ----------
+    sch : Schedule
+        Of a layer at batch 1 that computes one channel tile after the other.
+    output : SBlockRV
+        A block inside of `here`.
+    here : LoopRV
+        The loop over tiles of pixels in a row.
+    channel_tiles : int
+
+    Returns
+    -------
+    Schedule
+        Of the function with prefetches before each tile; as it was where all weights are few.
+    """
+    (func,) = sch.mod.functions.values()
+    weight = next(param for param in func.params if param.name == WEIGHT)
+    elements = math.prod(int(axis) for axis in weight.shape)
+    line = _LINE_BYTES // np.dtype(str(weight.dtype)).itemsize
+    if channel_tiles < 2 or elements // line * _LINE_BYTES < _FEWEST_BYTES:
+        return sch
+    inner = sch.get(here)
+    loops = []
+    for loop in map(sch.get, sch.get_loops(output)):
+        loops.append(loop)
+        if loop.loop_var.same_as(inner.loop_var):
+            break
+    step, steps = tirx.const(0, "int32"), 1
+    for loop in loops:
+        step, steps = step * loop.extent + loop.loop_var, steps * int(loop.extent)
+    lines = -(-elements // (steps * line))
+    start = (step + steps // channel_tiles) * lines * line
+
+    def insert(loop: tirx.For) -> tirx.For:
+        if not loop.loop_var.same_as(inner.loop_var):
+            return loop
+        body = tirx.SeqStmt([_prefetch(weight, start, lines, line), loop.body])
+        return tirx.For(
+            loop.loop_var, loop.min, loop.extent, loop.kind, body, loop.thread_binding,
+            loop.annotations, loop.step,
+        )  # fmt: skip
+
+    return Schedule(func.with_body(tvm_ffi.structural_map(func.body, (tirx.For, insert))))
+
+
+def _prefetch(weight: tirx.Buffer, start: tirx.Expr, lines: int, line: int) -> tirx.For:
+    """Fetch some cache lines from an element on, which may lie past the end."""
+    index = tirx.Var("line", "int32")
+    place = [0] * (len(weight.shape) - 1) + [start + index * line]
+    fetch = tirx.call_intrin(
+        "", "tirx.prefetch", tirx.address_of(weight[tuple(place)]), _READ, _INTO_L2, _DATA
+    )
+    return tirx.For(index, 0, lines, tirx.ForKind.UNROLLED, tirx.Evaluate(fetch))
