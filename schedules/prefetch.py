@@ -8,12 +8,13 @@ fetches them by itself: the first row of pixels would wait.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import tvm_ffi
 from tvm import tirx
 from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import LoopRV, SBlockRV
+from tvm.s_tir.schedule import LoopRV
 
 from bnn_tvm.kernels.stages import WEIGHT
 
@@ -23,17 +24,15 @@ _FEWEST_BYTES = 1 << 16
 _READ, _INTO_L2, _DATA = 0, 2, 1
 
 
-def prefetch_weights(sch: Schedule, output: SBlockRV, here: LoopRV, channel_tiles: int) -> Schedule:
+def prefetch_weights(sch: Schedule, loops: Sequence[LoopRV], channel_tiles: int) -> Schedule:
     """Spread the lines of the next channel tile's weights over the pixel tiles of this one.
 
     Parameters
     ----------
     sch : Schedule
         Of a layer at batch 1 that computes one channel tile after the other.
-    output : SBlockRV
-        A block inside of `here`.
-    here : LoopRV
-        The loop over tiles of pixels in a row.
+    loops : sequence of LoopRV
+        All loops around one tile of pixels, the outermost first.
     channel_tiles : int
 
     Returns
@@ -47,20 +46,15 @@ def prefetch_weights(sch: Schedule, output: SBlockRV, here: LoopRV, channel_tile
     line = _LINE_BYTES // np.dtype(str(weight.dtype)).itemsize
     if channel_tiles < 2 or elements // line * _LINE_BYTES < _FEWEST_BYTES:
         return sch
-    inner = sch.get(here)
-    loops = []
-    for loop in map(sch.get, sch.get_loops(output)):
-        loops.append(loop)
-        if loop.loop_var.same_as(inner.loop_var):
-            break
     step, steps = tirx.const(0, "int32"), 1
-    for loop in loops:
+    for loop in map(sch.get, loops):
         step, steps = step * loop.extent + loop.loop_var, steps * int(loop.extent)
+    innermost = loop.loop_var
     lines = -(-elements // (steps * line))
     start = (step + steps // channel_tiles) * lines * line
 
     def insert(loop: tirx.For) -> tirx.For:
-        if not loop.loop_var.same_as(inner.loop_var):
+        if not loop.loop_var.same_as(innermost):
             return loop
         body = tirx.SeqStmt([_prefetch(weight, start, lines, line), loop.body])
         return tirx.For(

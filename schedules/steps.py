@@ -39,6 +39,14 @@ def spatial_extents(sch: Schedule, block: SBlockRV) -> list[int]:
     ]
 
 
+def loops_to(sch: Schedule, block: SBlockRV, last: LoopRV) -> list[LoopRV]:
+    """List the loops around a block from the outermost to one of them."""
+    loops = sch.get_loops(block)
+    inner = sch.get(last).loop_var
+    place = next(i for i, loop in enumerate(loops) if sch.get(loop).loop_var.same_as(inner))
+    return list(loops[: place + 1])
+
+
 def count_iterations(sch: Schedule, output: SBlockRV) -> int:
     """Count the elements that a kernel sums, or those of its output if it sums none."""
     block = find_block(sch, ACCUMULATE)

@@ -10,8 +10,12 @@ from bnn_tvm.target import Target
 _SPARE_REGISTERS = 4
 # Registers that hold neither sums nor weights: a broadcast activation, a temporary.
 _SPARE_DOT_REGISTERS = 2
+# What counting bits takes beside them: a table, a mask, and halves of bytes.
+_POPCOUNT_REGISTERS = {"pshufb": 4}
 # Fewer independent sums than this leave the arithmetic units waiting for each other.
 ENOUGH_SUMS = 8
+# What a load costs of the time that adding to a sum takes, by the registers of a sum.
+_LOAD_COSTS = {1: 1.0, 2: 0.4}
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ def rank_tiles(
         What one sum takes: two where a running parity belongs to it.
     target : Target
     """
-    room = (target.vector_registers - _SPARE_REGISTERS) // registers_per_sum
+    spare = _SPARE_REGISTERS + _POPCOUNT_REGISTERS.get(target.native_popcount, 0)
+    room = (target.vector_registers - spare) // registers_per_sum
     heights = [
         vectors
         for vectors in range(1, min(blocks, room) + 1)
@@ -75,7 +80,11 @@ def rank_tiles(
         for vectors in heights
         for width in _even_widths(pixels, most_pixels(vectors))
     }
-    return sorted(tiles or {Tile(1, 1)}, key=lambda tile: (_cost(tile, pixels), tile.vectors))
+
+    def rank(tile: Tile) -> tuple[float, int]:
+        return _cost(tile, pixels, registers_per_sum), -tile.vectors
+
+    return sorted(tiles or {Tile(1, 1)}, key=rank)
 
 
 def rank_dot_tiles(pixels: int, blocks: int, vector_step: int, target: Target) -> list[Tile]:
@@ -99,14 +108,15 @@ def _even_widths(pixels: int, at_most: int) -> set[int]:
     return {width for n in range(1, pixels + 1) if (width := -(-pixels // n)) <= at_most}
 
 
-def _cost(tile: Tile, pixels: int) -> float:
+def _cost(tile: Tile, pixels: int, registers_per_sum: int) -> float:
     """Count the loads per sum, and punish too few sums to hide the latency of one.
 
-    Sums of pixels past the end of a row are computed in vain.
+    Sums of pixels past the end of a row are computed in vain. Where two words are counted
+    together, their five instructions leave time for more loads and for more latency.
     """
-    loads = (tile.pixels + tile.vectors) / tile.accumulators
     computed = -(-pixels // tile.pixels) * tile.pixels
-    return (1 + loads) * computed / pixels + max(0, ENOUGH_SUMS - tile.accumulators)
+    missing = max(0, ENOUGH_SUMS // registers_per_sum - tile.accumulators)
+    return (1 + _loads(tile) * _LOAD_COSTS[registers_per_sum]) * computed / pixels + missing
 
 
 def _loads(tile: Tile) -> float:

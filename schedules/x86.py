@@ -38,6 +38,7 @@ from .steps import (
     is_conditional,
     keep_in_registers,
     largest_divisor,
+    loops_to,
     spatial_extents,
     unroll_all,
     vectorize_innermost,
@@ -81,6 +82,7 @@ def _tile_layer(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule
     sums = _split_sum(sch, tile) if kernel_kind(func) == "dense" else None
     vectors = max(tile.vectors, step)
     here, inside = _tile_output(sch, outputs, tile.pixels, vectors * lanes, target, choose)
+    around = loops_to(sch, outputs.main, here)
     _compute_outputs(sch, outputs, inside, target)
     if dot is not None:
         accumulate_dots(sch, here, dot)
@@ -92,7 +94,7 @@ def _tile_layer(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule
     padded = find_block(sch, PADDED)
     if padded is not None:
         vectorize_innermost(sch, padded, target.vector_bits // 32)
-    return prefetch_weights(sch, outputs.main, here, blocks // vectors)
+    return prefetch_weights(sch, around, blocks // vectors)
 
 
 def _registers_per_sum(sch: Schedule) -> int:

@@ -15,6 +15,7 @@ from .stages import ACCUMULATE, PARTIAL
 
 # A byte holds 255; each pair of bytes disagrees in at most 8 bits.
 _BYTES_IN_A_BYTE = 31
+_LARGEST_UINT16 = 2**16 - 1
 
 Pair = Callable[[tuple[Expr, ...], list[Expr]], Expr]
 Count = Callable[..., Expr]
@@ -46,8 +47,8 @@ def sum_popcounts(
 ) -> Count:
     """Sum the popcounts of words over places, planes and words.
 
-    Bytes are summed in bytes first, as many as surely fit, and those sums in int32: a vector
-    holds four times as many bytes as it holds 32-bit numbers. Several planes are summed one after
+    Bytes are summed in bytes first, as many as surely fit, and those sums in 16 bits if all fit:
+    a vector holds four times as many bytes as it holds 32-bit numbers. Several planes are summed one after
     the other, so that a count is multiplied once for a plane and not once for a word.
 
     Parameters
@@ -84,7 +85,8 @@ def sum_popcounts(
     else:
         dtype = "uint8" if in_bytes else "int32"
         partials = _count_words((*shape, *chunks), steps, chunk_word, dtype, PARTIAL)
-    return _weigh_and_sum(shape, chunks, planes, partials)
+    narrow = in_bytes and planes == Planes() and math.prod(extents) * 8 <= _LARGEST_UINT16
+    return _weigh_and_sum(shape, chunks, planes, partials, "uint16" if narrow else "int32")
 
 
 def _count_words(shape: Extents, inner: Extents, word: Pair, dtype: str, name: str) -> te.Tensor:
@@ -96,16 +98,19 @@ def _count_words(shape: Extents, inner: Extents, word: Pair, dtype: str, name: s
     return te.compute(shape, count, name=name)
 
 
-def _weigh_and_sum(shape: Extents, chunks: Extents, planes: Planes, partials: Count) -> te.Tensor:
+def _weigh_and_sum(
+    shape: Extents, chunks: Extents, planes: Planes, partials: Count, dtype: str
+) -> Count:
     """Sum partial counts, each multiplied by what its planes stand for."""
     axes = [te.reduce_axis((0, extent), f"c{i}") for i, extent in enumerate(chunks)]
     *_, p, q, _ = axes
 
     def weighed(*index: Expr) -> Expr:
-        count = partials(*index, *axes).astype("int32")
+        count = partials(*index, *axes).astype(dtype)
         return count if planes == Planes() else tirx.shift_left(count, p + q)
 
-    return te.compute(shape, lambda *index: te.sum(weighed(*index), axis=axes), name=ACCUMULATE)
+    sums = te.compute(shape, lambda *index: te.sum(weighed(*index), axis=axes), name=ACCUMULATE)
+    return lambda *index: sums(*index).astype("int32")
 
 
 def _split_sum(extents: Extents, most: int | None) -> tuple[Extents, Extents]:
