@@ -48,8 +48,8 @@ def sum_popcounts(
     """Sum the popcounts of words over places, planes and words.
 
     Bytes are summed in bytes first, as many as surely fit, and those sums in 16 bits if all fit:
-    a vector holds four times as many bytes as it holds 32-bit numbers. Several planes are summed one after
-    the other, so that a count is multiplied once for a plane and not once for a word.
+    a vector holds four times as many bytes as it holds 32-bit numbers. Several planes are summed
+    one after the other, so that a count is multiplied once for a plane and not once for a word.
 
     Parameters
     ----------

@@ -111,6 +111,7 @@ def layer(case, signal_scale: float = 1.0):
 
 
 @pytest.mark.parametrize("target", (PORTABLE, *INT8_TARGETS))
+@pytest.mark.slow
 @SETTINGS
 @given(case=convolutions())
 def test_quantized_convolutions_are_exact(target, case):
@@ -123,6 +124,7 @@ def test_quantized_convolutions_are_exact(target, case):
 
 
 @pytest.mark.parametrize("target", (PORTABLE, BF16_TARGET))
+@pytest.mark.slow
 @SETTINGS
 @given(case=convolutions())
 def test_rounded_convolutions_sum_products_of_bf16(target, case):
