@@ -245,18 +245,14 @@ def _copy_out(library: Library) -> Iterable[str]:
 
 
 def _selftest_facts(recording: Recording) -> dict[str, str]:
-    inputs = [
-        _array("int8_t", f"selftest_input{i}", map(str, values.ravel()))
-        for i, values in enumerate(recording.inputs)
-    ]
+    pattern = _array("int8_t", "selftest_pattern", map(str, recording.pattern))
     outputs = [
         _array("float", f"selftest_output{i}", (f"{float(v).hex()}f" for v in values.ravel()))
         for i, values in enumerate(recording.outputs)
     ]
     return {
         "tolerance": f"{recording.tolerance:.9e}f",
-        "arrays": "\n\n".join([*inputs, *outputs]),
-        "input_names": ", ".join(f"selftest_input{i}" for i in range(len(inputs))),
+        "arrays": "\n\n".join([pattern, *outputs]),
         "output_names": ", ".join(f"selftest_output{i}" for i in range(len(outputs))),
     }
 

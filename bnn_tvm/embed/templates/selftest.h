@@ -1,6 +1,7 @@
 /* ${title}
  *
- * Inputs, in 1/${input_scale}, and the outputs that the compiling machine computed for them.
+ * What the inputs are filled with, one after the other and again from the start, in
+ * 1/${input_scale}, and the outputs that the compiling machine computed for them.
  */
 #ifndef ${GUARD}
 #define ${GUARD}
@@ -12,7 +13,6 @@ static const float selftest_tolerance = ${tolerance};
 
 ${arrays}
 
-static const int8_t *const selftest_inputs[] = {${input_names}};
 static const float *const selftest_outputs[] = {${output_names}};
 
 #endif
