@@ -92,14 +92,18 @@ def report(program: Path, board: Board, *options: str) -> dict:
     return found
 
 
-def run_arrays(program: Path, board: Board, *arrays: np.ndarray) -> np.ndarray:
-    """Run a program on arrays that hold one or more batches; it has one output."""
-    names = [f"x{i}.npy" for i in range(len(arrays))]
-    for name, array in zip(names, arrays, strict=True):
-        np.save(program.parent / name, array)
-    options = [word for name in names for word in ("--input", name)]
-    report(program, board, *options, "--output", "y.npy")
-    return np.load(program.parent / "y.npy")
+def run_outputs(program: Path, board: Board, x: np.ndarray, outputs: int) -> list[np.ndarray]:
+    """Run a program on an array that holds one or more batches."""
+    np.save(program.parent / "x.npy", x)
+    names = [f"y{i}.npy" for i in range(outputs)]
+    options = [word for name in names for word in ("--output", name)]
+    report(program, board, "--input", "x.npy", *options)
+    return [np.load(program.parent / name) for name in names]
+
+
+def run_array(program: Path, board: Board, x: np.ndarray) -> np.ndarray:
+    """Run a program of one output."""
+    return run_outputs(program, board, x, 1)[0]
 
 
 def symbols(path: Path, tool: str, *options: str) -> Sequence[str]:

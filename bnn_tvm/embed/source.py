@@ -207,10 +207,11 @@ def _run_part(library: Library, index: int, step: Step, part: int) -> str:
     )
 
 
-def _address(library: Library, name: str) -> str:
+def _address(library: Library, name: str, arena: str = "arena") -> str:
+    """Say where a block or constant lies, in terms of the C variable that points to the arena."""
     if name in library.program.constants:
         return library.symbol(name)
-    return f"arena + {library.arena.offsets[name]}"
+    return f"{arena} + {library.arena.offsets[name]}"
 
 
 def _step_names(library: Library, step: Step) -> str:
@@ -234,14 +235,13 @@ def _tensor(tensor: TensorInfo) -> str:
 def _copy_in(library: Library) -> Iterable[str]:
     for index, name in enumerate(library.program.inputs):
         size = library.program.blocks[name]
-        yield f"  memcpy(bytes + {library.arena.offsets[name]}, inputs[{index}], {size});"
+        yield f"  memcpy({_address(library, name, 'bytes')}, inputs[{index}], {size});"
 
 
 def _copy_out(library: Library) -> Iterable[str]:
     pairs = zip(library.program.outputs, library.manifest.outputs, strict=True)
     for index, (name, tensor) in enumerate(pairs):
-        address = _address(library, name).replace("arena", "bytes")
-        yield f"  memcpy(outputs[{index}], {address}, {tensor.nbytes});"
+        yield f"  memcpy(outputs[{index}], {_address(library, name, 'bytes')}, {tensor.nbytes});"
 
 
 def _selftest_facts(recording: Recording) -> dict[str, str]:

@@ -22,7 +22,7 @@ from c_harness import (
     lenet,
     need,
     report,
-    run_arrays,
+    run_array,
     symbols,
 )
 
@@ -68,7 +68,7 @@ def test_sanitizers_find_nothing(tmp_path, digits, host_logits):
     need("gcc")
     flags = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     program = build(lenet("host"), tmp_path, HOST, *flags)
-    np.testing.assert_array_equal(run_arrays(program, HOST, digits[:20]), host_logits[:20])
+    np.testing.assert_array_equal(run_array(program, HOST, digits[:20]), host_logits[:20])
 
 
 @pytest.mark.parametrize("board", (HOST, *BOARDS), ids=lambda board: board.target)
@@ -91,7 +91,7 @@ def test_the_program_beside_the_object_calls_memcpy_and_memset_only(tmp_path):
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.target)
 def test_boards_classify_real_digits_as_the_host_does(board, tmp_path, digits, host_logits):
     board.need()
-    logits = run_arrays(build(lenet(board.target), tmp_path, board), board, digits)
+    logits = run_array(build(lenet(board.target), tmp_path, board), board, digits)
     np.testing.assert_array_equal(logits.argmax(1), host_logits.argmax(1))
     np.testing.assert_allclose(logits, host_logits, atol=1e-4)
 
@@ -112,7 +112,7 @@ def test_cmake_builds_it(openmp, tmp_path, digits, host_logits):
     for arguments in (("-S", ".", "-B", "build", option), ("--build", "build")):
         subprocess.run(["cmake", *arguments], cwd=tmp_path, check=True, capture_output=True)
     program = tmp_path / "build" / "bnn_lenet_1bit_check"
-    np.testing.assert_array_equal(run_arrays(program, HOST, digits[:5]), host_logits[:5])
+    np.testing.assert_array_equal(run_array(program, HOST, digits[:5]), host_logits[:5])
 
 
 def test_threads_with_arenas_of_their_own_do_not_disturb_each_other(program):

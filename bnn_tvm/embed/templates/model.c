@@ -46,8 +46,10 @@ static void run_timed(int part, void *arena, const struct ${prefix}_options *opt
 int ${prefix}_run_with(
     const float *const *inputs, float *const *outputs, void *arena,
     const struct ${prefix}_options *options) {
-  const int timed = options->clock != NULL && options->ticks != NULL;
+  static const struct ${prefix}_options none = {NULL, NULL, NULL, NULL};
   unsigned char *const bytes = arena;
+  if (options == NULL) options = &none;
+  const int timed = options->clock != NULL && options->ticks != NULL;
   if (arena == NULL || (uintptr_t)arena % ${PREFIX}_ARENA_ALIGNMENT != 0)
     return ${PREFIX}_BAD_ARENA;
 ${copy_in}
@@ -59,8 +61,7 @@ ${copy_out}
 }
 
 int ${prefix}_run(${parameters}, void *arena) {
-  const struct ${prefix}_options options = {NULL, NULL, NULL, NULL};
   const float *const inputs[] = {${input_names}};
   float *const outputs[] = {${output_names}};
-  return ${prefix}_run_with(inputs, outputs, arena, &options);
+  return ${prefix}_run_with(inputs, outputs, arena, NULL);
 }

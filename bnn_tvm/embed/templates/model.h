@@ -38,7 +38,7 @@ typedef void ${prefix}_parallel_for(
 /* Returns the time in any unit. */
 typedef uint64_t ${prefix}_clock(void *context);
 
-/* Any of these may be null. */
+/* Any of these may be null, and so may be the pointer to them all. */
 struct ${prefix}_options {
   /* Is handed to the functions. */
   void *context;
