@@ -6,7 +6,6 @@ runtime library is found beside the installed package and loaded by itself.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import importlib.util
 import math
@@ -14,7 +13,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -286,11 +285,11 @@ def _use_threads(count: int) -> None:
         return
     import tvm_ffi
 
-    # The pool reads these once, when it starts: as many workers as there are cores, and
-    # none of them (nor this thread) tied to a core, which would make processes collide.
-    cores = len(os.sched_getaffinity(0))
-    with _environment(TVM_NUM_THREADS=str(cores), TVM_BIND_THREADS="0"):
-        tvm_ffi.get_global_func("runtime.config_threadpool")(_ALL_CORES, count)
+    # As many workers as there are cores, and none of them (nor this thread) tied to a core, which
+    # would make processes collide. TVM reads this at each parallel loop, which runs in one thread
+    # where it takes the machine for one core (it halves what it finds), so it is left set.
+    os.environ.update(TVM_NUM_THREADS=str(len(os.sched_getaffinity(0))), TVM_BIND_THREADS="0")
+    tvm_ffi.get_global_func("runtime.config_threadpool")(_ALL_CORES, count)
     started = tvm_ffi.get_global_func("runtime.NumThreads")()
     if started != count:
         raise DeviceError(
@@ -298,18 +297,3 @@ def _use_threads(count: int) -> None:
             f"set TVM_NUM_THREADS={count} before it starts"
         )
     _pool.count = count
-
-
-@contextlib.contextmanager
-def _environment(**variables: str) -> Iterator[None]:
-    """Set environment variables for the time of a block."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

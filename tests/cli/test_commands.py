@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 import pytest
 
+import bnn_tvm
 from bnn_tvm.cli import main
 from bnn_tvm.errors import ModelError, TuneLogWarning
 from bnn_tvm.package import Package
@@ -34,6 +35,8 @@ class FakeCompiler:
         input_shape=None,
         params=None,
         tune_log=None,
+        float_precision="float32",
+        calibration=(),
         progress=None,
     ):
         if tune_log is not None:
@@ -41,6 +44,7 @@ class FakeCompiler:
         self.calls.append(
             {"model": str(model), "target": target, "shape": input_shape, "params": params}
         )
+        self.precision = (float_precision, [array.tolist() for array in calibration])
         progress("import", 0, 2)
         progress("build", 1, 2)
         if self.error:
@@ -54,6 +58,7 @@ def compiler(classifier, monkeypatch) -> FakeCompiler:
     module = types.ModuleType("bnn_tvm.compiler")
     module.compile, module.describe = fake.compile, fake.describe
     monkeypatch.setitem(sys.modules, "bnn_tvm.compiler", module)
+    monkeypatch.setattr(bnn_tvm, "compiler", module, raising=False)
     return fake
 
 
@@ -109,7 +114,9 @@ def test_targets(capsys):
     ids = [target["id"] for target in json.loads(capsys.readouterr().out)]
     assert [name for name in ids if name.startswith("x86")] == [
         "x86-64-vpopcntdq",
+        "x86-64-avx512bf16",
         "x86-64-avx2",
+        "x86-64-avxvnni",
         "x86-64",
     ]
     assert "cortex-a72" in ids
@@ -134,6 +141,18 @@ def test_compile_takes_named_shapes(compiler, tmp_path):
     assert call("compile", "m.json", "--output", tmp_path / "p.bnn", *shapes) == 0
     assert compiler.calls[0]["shape"] == {"a": (1, 2), "b": (3,)}
     assert compiler.calls[0]["target"] == "host"
+
+
+def test_compile_takes_lower_precision(capsys, compiler, tmp_path):
+    arguments = ("compile", "m.json", "--output", tmp_path / "p.bnn")
+    assert call(*arguments) == 0
+    assert compiler.precision == ("float32", [])
+    data = save_input(tmp_path / "x.npy", np.ones((1, 2), np.float32))
+    assert call(*arguments, "--float-precision", "int8", "--calibration", data) == 0
+    assert compiler.precision == ("int8", [[[1.0, 1.0]]])
+    capsys.readouterr()
+    fails(capsys, 2, "bf16", *arguments, "--float-precision", "int4")
+    fails(capsys, 8, "leave --float-precision", *arguments, "--format", "c", "--calibration", data)
 
 
 def test_compile_prints_warnings_about_tuning_logs_in_one_line(capsys, compiler, tmp_path):

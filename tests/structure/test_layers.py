@@ -128,7 +128,7 @@ OUTSIDE: dict[str, set[str]] = {
         "tuning",
     },
     "ml_dtypes": {"passes"},
-    "tvm_ffi": {"runtime", "devices", "passes", "embed"},
+    "tvm_ffi": {"runtime", "devices", "passes", "schedules", "embed"},
     "rich": {"benchmark", "cli"},
     "typer": {"cli"},
     "matplotlib": {"benchmark"},
