@@ -98,7 +98,7 @@ class Session:
         inputs = _ordered(self.manifest.inputs, arrays)
         for buffer, array in zip(self._buffers, inputs, strict=True):
             np.copyto(buffer, array)
-        _use_threads(self.threads)
+        use_threads(self.threads)
         return _copy_out(self._main(*self._tensors))
 
     def bind_kernel(self, name: str, arrays: Sequence[np.ndarray]) -> Callable[[], None]:
@@ -131,7 +131,7 @@ class Session:
         tensors = [_as_tensor(array) for array in arrays]
 
         def call() -> None:
-            _use_threads(self.threads)
+            use_threads(self.threads)
             function(*tensors)
 
         return call
@@ -279,7 +279,7 @@ def _find_function(module: Any, name: str) -> Any:
 _pool = threading.local()
 
 
-def _use_threads(count: int) -> None:
+def use_threads(count: int) -> None:
     """Set the number of threads that kernels called from this thread use."""
     if getattr(_pool, "count", None) == count:
         return
