@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tvm
 from tvm import relax, tirx
@@ -12,7 +13,7 @@ from tvm.ir import IRModule
 
 from .errors import TargetError
 from .schedules import NO_RECORDS, Records, Scheduled, schedule_kernel
-from .target import Target
+from .target import CudaTarget, Target
 from .toolchain import find_linker
 
 
@@ -45,22 +46,20 @@ def schedule_module(
     return ScheduledModule(mod, kernels)
 
 
-def build_library(mod: IRModule, target: Target) -> tuple[bytes, relax.VMExecutable]:
+def build_library(mod: IRModule, target: Target) -> bytes:
     """Compile and link a scheduled module.
 
     Returns
     -------
-    library : bytes
+    bytes
         A shared library with the kernels, the weights and the program that runs them.
-    executable : relax.VMExecutable
-        What was linked; this process can open it if this machine is of the target's kind.
 
     Raises
     ------
     TargetError
         If the target has no operating system that could load a library.
     ToolchainError
-        If there is no compiler to link with.
+        If there is no compiler to link with, or to compile device code.
     """
     if target.is_bare_metal:
         raise TargetError(
@@ -68,13 +67,41 @@ def build_library(mod: IRModule, target: Target) -> tuple[bytes, relax.VMExecuta
             "choose a target of a board that has one (bnn-tvm targets)"
         )
     linker = find_linker(target)
-    executable = build_executable(mod, target)
+    executable = _generate_code(mod, target)
     with tempfile.TemporaryDirectory(prefix="bnn_tvm_") as folder:
         path = Path(folder) / "model.so"
         executable.export_library(str(path), options=["-s"], cc=linker)
-        return path.read_bytes(), executable
+        return path.read_bytes()
 
 
-def build_executable(mod: IRModule, target: Target) -> relax.VMExecutable:
-    """Compile a scheduled module without linking it."""
-    return tvm.compile(mod, target=target.to_tvm())
+def _generate_code(mod: IRModule, target: Target) -> Any:
+    if not isinstance(target, CudaTarget):
+        return tvm.compile(mod, target=target.to_tvm())
+    from .cuda.code_generator import device_code
+
+    config = {"relax.backend.use_cuda_graph": True, "tirx.use_async_copy": True}
+    with device_code(target), tvm.transform.PassContext(opt_level=3, config=config):
+        return tvm.compile(mod, target=target.to_tvm(), relax_pipeline=_lower_to_device())
+
+
+def _lower_to_device() -> tvm.transform.Pass:
+    """List TVM's passes behind scheduling; those before would fuse and schedule anew.
+
+    What runs without asking the model's inputs is captured as a CUDA graph on its second run.
+    """
+    steps = relax.transform
+    return tvm.transform.Sequential(
+        [
+            steps.ToNonDataflow(),
+            steps.RemovePurityChecking(),
+            steps.CallTIRRewrite(),
+            steps.StaticPlanBlockMemory(),
+            steps.RewriteCUDAGraph(),
+            steps.LowerAllocTensor(),
+            steps.KillAfterLastUse(),
+            steps.LowerRuntimeBuiltin(),
+            steps.ComputePrimValue(),
+            steps.VMShapeLower(),
+            steps.AttachGlobalSymbol(),
+        ]
+    )

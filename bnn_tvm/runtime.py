@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from . import gpu
 from .device import LocalDevice
 from .errors import DeviceError, InputError, PackageError, ToolchainError
 from .package.bundle import Package
@@ -52,7 +53,7 @@ class Session:
     PackageError
         If the package cannot be read or its library cannot be loaded.
     DeviceError
-        If this machine lacks an instruction set that the package needs, or the threads.
+        If this machine lacks an instruction set that the package needs, the GPU, or the threads.
     ToolchainError
         If TVM's runtime is not installed.
     """
@@ -70,10 +71,11 @@ class Session:
         _check_tvm_version(loaded.manifest)
         self.manifest = loaded.manifest
         self.threads = threads
+        self._on_gpu = _find_gpu(loaded.manifest.target.gpu)
         self._module = _load_library(loaded.library)
-        self._main = _open_main(self._module)
+        self._main = _open_main(self._module, self._on_gpu)
         self._buffers = [aligned_empty(i.shape, i.dtype) for i in self.manifest.inputs]
-        self._tensors = [_as_tensor(buffer) for buffer in self._buffers]
+        self._tensors = self._lend(self._buffers)
 
     def run(self, *arrays: np.ndarray | Mapping[str, np.ndarray]) -> Arrays:
         """Run the model once.
@@ -98,7 +100,9 @@ class Session:
         inputs = _ordered(self.manifest.inputs, arrays)
         for buffer, array in zip(self._buffers, inputs, strict=True):
             np.copyto(buffer, array)
-        use_threads(self.threads)
+        if self._on_gpu:
+            gpu.upload(self._buffers, self._tensors)
+        _use_threads(self.threads)
         return _copy_out(self._main(*self._tensors))
 
     def bind_kernel(self, name: str, arrays: Sequence[np.ndarray]) -> Callable[[], None]:
@@ -114,7 +118,8 @@ class Session:
         Returns
         -------
         callable
-            Runs the kernel on those arrays, which it must outlive.
+            Runs the kernel on those arrays, which it must outlive; on a GPU, on copies of them that
+            lie there.
 
         Raises
         ------
@@ -128,13 +133,19 @@ class Session:
         if any(array.ctypes.data % ALIGNMENT for array in arrays):
             raise InputError(f"arguments of {name} must come from bnn_tvm.runtime.aligned_empty")
         function = _find_function(self._module, name)
-        tensors = [_as_tensor(array) for array in arrays]
+        tensors = self._lend(arrays)
 
         def call() -> None:
-            use_threads(self.threads)
+            _use_threads(self.threads)
             function(*tensors)
+            if self._on_gpu:
+                gpu.synchronize()
 
         return call
+
+    def _lend(self, arrays: Sequence[np.ndarray]) -> list[Any]:
+        """Make tensors of arrays: of their memory, or on the GPU."""
+        return gpu.copy_to_gpu(arrays) if self._on_gpu else [_as_tensor(array) for array in arrays]
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
@@ -183,8 +194,12 @@ def _copy_out(result: Any) -> Arrays:
     import tvm_ffi
 
     if isinstance(result, tvm_ffi.Tensor):
-        return _as_array(result).copy()
-    return tuple(_as_array(tensor).copy() for tensor in result)
+        return _copy_of(result)
+    return tuple(_copy_of(tensor) for tensor in result)
+
+
+def _copy_of(tensor: Any) -> np.ndarray:
+    return gpu.download(tensor) if gpu.holds(tensor) else _as_array(tensor).copy()
 
 
 def _as_tensor(array: np.ndarray) -> Any:
@@ -260,9 +275,20 @@ def _load_library(library: bytes) -> Any:
             raise PackageError(f"the package's library does not load: {exc}") from exc
 
 
-def _open_main(module: Any) -> Callable[..., Any]:
+def _find_gpu(architecture: str) -> bool:
+    """Tell whether a package needs a GPU; make sure that there is one then."""
+    if not architecture:
+        return False
+    load_tvm_runtime()
+    gpu.check_gpu(architecture)
+    return True
+
+
+def _open_main(module: Any, on_gpu: bool) -> Callable[..., Any]:
     machine = _find_function(module, "vm_load_executable")()
-    machine["vm_initialization"](_CPU, _DEVICE_ID, _POOLED_ALLOCATOR)
+    # Constants and results lie on the first device; the processor comes last.
+    kinds = [gpu.CUDA, _CPU] if on_gpu else [_CPU]
+    machine["vm_initialization"](*(x for k in kinds for x in (k, _DEVICE_ID, _POOLED_ALLOCATOR)))
     return _find_function(machine, "main")
 
 
@@ -279,7 +305,7 @@ def _find_function(module: Any, name: str) -> Any:
 _pool = threading.local()
 
 
-def use_threads(count: int) -> None:
+def _use_threads(count: int) -> None:
     """Set the number of threads that kernels called from this thread use."""
     if getattr(_pool, "count", None) == count:
         return

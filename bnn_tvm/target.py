@@ -9,7 +9,7 @@ import tomllib
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from .device import LocalDevice
 from .errors import TargetError
@@ -18,10 +18,12 @@ from .package.manifest import TargetInfo
 
 HOST = "host"
 
-_KINDS = ("llvm",)
-_POPCOUNTS = ("vpopcntd", "cnt", "pshufb", "popcnt", "none")
+_LLVM, _CUDA = "llvm", "cuda"
+_POPCOUNTS = ("vpopcntd", "cnt", "pshufb", "popcnt", "popc", "none")
 _WORD_BITS = (8, 32)
 _DOT_INSTRUCTIONS = ("vpdpbusd", "vdpbf16ps")
+_B1_MMA = ("and", "xor", "none")
+_HOST_VECTOR_BITS = 128
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Target:
     rank : int
         `detect_host` takes the target of highest rank that the machine can run.
     kind : str
-        TVM's code generator: ``llvm``.
+        TVM's code generator: ``llvm``, or ``cuda`` for a `CudaTarget`.
     triple, mcpu : str
         LLVM's target triple and CPU name.
     features : tuple of str
@@ -52,7 +54,8 @@ class Target:
         Data cache of one core, KiB; 0 if there is none.
     native_popcount : str
         Best way to count bits: ``vpopcntd`` (vectors of 32-bit numbers), ``cnt`` (vectors of
-        bytes), ``pshufb`` (byte table in a register), ``popcnt`` (scalar instruction) or ``none``.
+        bytes), ``pshufb`` (byte table in a register), ``popcnt`` (scalar instruction), ``popc``
+        (every lane of a warp) or ``none``.
     word_bits : int
         Width of the words that channels are packed into.
     toolchain : str
@@ -80,8 +83,10 @@ class Target:
     toolchain: str
     dot_instructions: tuple[str, ...]
 
+    kinds: ClassVar[tuple[str, ...]] = (_LLVM,)
+
     def __post_init__(self) -> None:
-        self._one_of("kind", _KINDS)
+        self._one_of("kind", self.kinds)
         self._one_of("native_popcount", _POPCOUNTS)
         self._one_of("word_bits", _WORD_BITS)
         for key in ("num_cores", "vector_bits", "vector_registers"):
@@ -119,11 +124,6 @@ class Target:
         """Whether one instruction computes any logic of three vectors, as all with VPOPCNTD do."""
         return self.native_popcount == "vpopcntd"
 
-    @property
-    def counts_along_k(self) -> bool:
-        """Tell whether vectors of layers on bits lie along the reduction: bytes are counted."""
-        return self.native_popcount == "cnt"
-
     def info(self) -> TargetInfo:
         """Say what a package's manifest needs of this target."""
         return TargetInfo(self.id, self.triple, self.mcpu, self.cpu_flags, self.num_cores)
@@ -132,20 +132,100 @@ class Target:
         """Make TVM's target object; imports the compiler."""
         import tvm
 
+        return tvm.target.Target(self._processor())
+
+    def _processor(self) -> dict[str, Any]:
+        """Describe the processor to TVM."""
         # TVM passes floats in general registers unless told otherwise, whatever the triple says.
         abi = {"mfloat-abi": "hard"} if self.triple.endswith("hf") else {}
-        return tvm.target.Target(
-            {
-                "kind": self.kind,
-                "mtriple": self.triple,
-                "mcpu": self.mcpu,
-                "mattr": list(self.features),
-                "num-cores": self.num_cores,
-                # TVM guesses the width of processors that it does not know, and warns.
-                "vector-width": self.vector_bits,
-                **abi,
-            }
-        )
+        return {
+            "kind": _LLVM,
+            "mtriple": self.triple,
+            "mcpu": self.mcpu,
+            "mattr": list(self.features),
+            "num-cores": self.num_cores,
+            # TVM guesses the width of processors that it does not know, and warns.
+            "vector-width": self.vector_bits,
+            **abi,
+        }
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Facts about an NVIDIA GPU of one compute capability, and the card that is planned for.
+
+    Attributes
+    ----------
+    b1_mma : str
+        How its tensor cores combine bits before they count them, as one instruction: ``and``,
+        ``xor``, or ``none``.
+    async_copy : bool
+        Whether it copies from global to shared memory past the registers.
+    multiprocessors : int
+        Of the card.
+    registers, warps : int
+        32-bit registers of a multiprocessor, and warps that it keeps resident.
+    shared_kib, block_shared_kib : int
+        Shared memory of a multiprocessor, and the most that one block may have, KiB.
+    """
+
+    b1_mma: str
+    async_copy: bool
+    multiprocessors: int
+    registers: int
+    warps: int
+    shared_kib: int
+    block_shared_kib: int
+
+
+@dataclass(frozen=True)
+class CudaTarget(Target):
+    """An NVIDIA GPU and the processor beside it.
+
+    The fields of `Target` describe the processor, but for ``vector_bits`` and
+    ``vector_registers``: these are a warp's lanes and a thread's registers. The id is the
+    architecture, such as ``sm_80``.
+
+    Attributes
+    ----------
+    gpu : Gpu
+    """
+
+    gpu: Gpu
+
+    kinds: ClassVar[tuple[str, ...]] = (_CUDA,)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        allowed = ", ".join(_B1_MMA)
+        self._require("gpu", self.gpu.b1_mma in _B1_MMA, f"must have a b1_mma of {allowed}")
+        numbers = dataclasses.astuple(self.gpu)[2:]
+        self._require("gpu", min(numbers) > 0, "must have numbers above 0")
+        self._require("id", self.id.removeprefix("sm_").isdigit(), "must be an architecture")
+
+    @property
+    def compute_capability(self) -> int:
+        """Ten times the major number and the minor: 80 for 8.0."""
+        return int(self.id.removeprefix("sm_"))
+
+    def info(self) -> TargetInfo:
+        """Say what a package's manifest needs of this target."""
+        return dataclasses.replace(super().info(), gpu=self.id)
+
+    def to_tvm(self) -> Any:
+        """Make TVM's target object, with the processor as its host."""
+        import tvm
+
+        host = self._processor() | {"vector-width": _HOST_VECTOR_BITS}
+        shared = self.gpu.block_shared_kib * 1024
+        gpu = {
+            "kind": self.kind,
+            "arch": self.id,
+            "max_shared_memory_per_block": shared,
+            "max_threads_per_block": 1024,
+            "thread_warp_size": 32,
+        }
+        return tvm.target.Target(gpu, host=tvm.target.Target(host))
 
 
 def list_targets() -> list[Target]:
@@ -214,7 +294,8 @@ def detect_host(device: LocalDevice | None = None, instruction: str = "") -> Tar
         If no installed target fits.
     """
     machine = device or LocalDevice.detect()
-    known = sorted(list_targets(), key=lambda t: instruction not in ("", *t.dot_instructions))
+    processors = [target for target in list_targets() if not isinstance(target, CudaTarget)]
+    known = sorted(processors, key=lambda t: instruction not in ("", *t.dot_instructions))
     for target in known:
         if target.architecture == machine.architecture and not machine.lacks(target.cpu_flags):
             return dataclasses.replace(target, num_cores=machine.cores)
@@ -237,7 +318,8 @@ def _read(file: Traversable) -> Target:
         raise TargetError(f"cannot read the target file {file}: {exc.strerror}") from exc
     except ValueError as exc:
         raise TargetError(f"{file.name} is not TOML: {exc}") from exc
-    target = decode(Target, data, file.name, TargetError)
+    form = CudaTarget if data.get("kind") == _CUDA else Target
+    target = decode(form, data, file.name, TargetError)
     if f"{target.id}.toml" != file.name:
         raise TargetError(f"{file.name}: id must be the file's name, not {target.id!r}")
     return target

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.resources
 import itertools
 
 import pytest
 
 from bnn_tvm.device import LocalDevice
 from bnn_tvm.errors import TargetError
-from bnn_tvm.target import Target, detect_host, get_target, list_targets
+from bnn_tvm.target import CudaTarget, Target, detect_host, get_target, list_targets
 
-IDS = [target.id for target in list_targets()]
+PROCESSORS = [target for target in list_targets() if not isinstance(target, CudaTarget)]
+GPUS = ["sm_90", "sm_89", "sm_86", "sm_80", "sm_75"]
+IDS = [target.id for target in PROCESSORS]
 X86 = ["x86-64-vpopcntdq", "x86-64-avx2", "x86-64"]
 # Like the one of the next higher rank, with an instruction that is only used on request.
 ON_REQUEST = {"x86-64-avx512bf16": "vdpbf16ps", "x86-64-avxvnni": "vpdpbusd"}
@@ -45,7 +48,7 @@ def machine(*ids: str, cores: int = 4, architecture: str = "x86_64") -> LocalDev
 
 
 def of_architecture(architecture: str) -> list[Target]:
-    return [target for target in list_targets() if target.architecture == architecture]
+    return [target for target in PROCESSORS if target.architecture == architecture]
 
 
 def test_installed_targets_are_listed_best_first():
@@ -55,7 +58,7 @@ def test_installed_targets_are_listed_best_first():
     assert [target.id for target in of_architecture("aarch64")] == ARM_64
 
 
-@pytest.mark.parametrize("architecture", sorted({t.architecture for t in list_targets()}))
+@pytest.mark.parametrize("architecture", sorted({t.architecture for t in PROCESSORS}))
 def test_ranks_order_the_targets_of_an_architecture(architecture):
     ranks = [target.rank for target in of_architecture(architecture)]
     assert ranks == sorted(ranks, reverse=True) and len(set(ranks)) == len(ranks)
@@ -165,7 +168,7 @@ def test_a_new_board_is_a_file(tmp_path):
         ),
         ("l1_kib = 32", "l1_kib = -1", "board.toml: l1_kib must not be below 0"),
         ("num_cores = 4", "num_cores = -4", "board.toml: num_cores must be above 0"),
-        ('"llvm"', '"cuda"', "board.toml: kind must be one of llvm"),
+        ('"llvm"', '"metal"', "board.toml: kind must be one of llvm"),
         ('"none"', '"fast"', "board.toml: native_popcount must be one of vpopcntd"),
         ('"aarch64-linux-gnu"', '"arm"', "board.toml: triple must be an LLVM triple"),
         ('id = "board"', 'id = "bird"', "board.toml: id must be the file's name"),
@@ -182,6 +185,46 @@ def test_wrong_files_are_refused_by_file_and_key(tmp_path, old, new, message):
         assert "id must be the file's name, not 'bird'" in str(caught.value)
     else:
         assert message in str(caught.value)
+
+
+def test_gpus_are_listed_newest_first_and_never_the_host():
+    assert [t.id for t in list_targets() if isinstance(t, CudaTarget)] == GPUS
+    assert not isinstance(detect_host(machine(*IDS)), CudaTarget)
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_tvm_accepts_each_gpu_with_the_processor_as_its_host(name):
+    gpu = get_target(name)
+    target = gpu.to_tvm()
+    assert (target.kind.name, str(target.attrs["arch"])) == ("cuda", name)
+    assert target.host.kind.name == "llvm"
+    assert gpu.info().gpu == name and get_target("x86-64").info().gpu == ""
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_b1_tensor_cores_are_used_in_the_form_that_is_one_instruction(name):
+    gpu = get_target(name)
+    assert gpu.gpu.b1_mma == ("xor" if name == "sm_75" else "and")
+    assert gpu.gpu.async_copy == (name != "sm_75")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"and"', '"or"', "sm_80.toml: gpu must have a b1_mma of and, xor, none"),
+        ("warps = 64", "warps = 0", "sm_80.toml: gpu must have numbers above 0"),
+        ("warps = 64", "", "sm_80.toml.gpu lacks the key 'warps'"),
+        ('"cuda"', '"llvm"', "sm_80.toml has the unknown key 'gpu'"),
+    ],
+)
+def test_wrong_gpus_are_refused(tmp_path, old, new, message):
+    text = (importlib.resources.files("bnn_tvm.targets") / "sm_80.toml").read_text()
+    assert old in text
+    path = tmp_path / "sm_80.toml"
+    path.write_text(text.replace(old, new))
+    with pytest.raises(TargetError) as caught:
+        get_target(str(path))
+    assert message in str(caught.value)
 
 
 def test_a_missing_file_is_refused(tmp_path):

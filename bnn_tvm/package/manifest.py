@@ -93,6 +93,8 @@ class TargetInfo:
         CPU flags as Linux names them in ``/proc/cpuinfo``; all must be present.
     num_cores : int
         Cores that the schedules were made for.
+    gpu : str
+        Architecture of the GPU that runs it, such as ``sm_80``; empty if none does.
     """
 
     id: str
@@ -100,6 +102,7 @@ class TargetInfo:
     cpu: str
     features: tuple[str, ...]
     num_cores: int
+    gpu: str = ""
 
 
 @dataclass(frozen=True)
@@ -242,8 +245,7 @@ class FileInfo:
     path : str
         Relative, with forward slashes.
     role : str
-        ``library`` is what `Session` loads, ``selftest`` recorded numbers, ``c`` a file of a C
-        library.
+        ``library`` is what `Session` loads, ``c`` a file of a C library.
     size : int
         Bytes when unpacked.
     sha256 : str
@@ -280,8 +282,6 @@ class Manifest:
         In order of execution, the model's inputs first.
     precision : PrecisionInfo
         In what the layers that do not run on bits are computed, and what that changes.
-    self_test_tolerance : float
-        Largest difference between what a machine gives in the self-test and what is recorded.
     files : tuple of FileInfo
         Filled in by the writer.
     """
@@ -297,7 +297,6 @@ class Manifest:
     other_parameters: int
     graph: tuple[NodeInfo, ...]
     precision: PrecisionInfo = EXACT
-    self_test_tolerance: float = 0.0
     files: tuple[FileInfo, ...] = ()
 
     def __post_init__(self) -> None:

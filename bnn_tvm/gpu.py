@@ -1,0 +1,155 @@
+"""The GPU of this machine: whether TVM's runtime can drive it, and whether it runs a package.
+
+Loads neither TVM's Python package nor its compiler library.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import DeviceError, WrongArchitectureError
+
+CUDA_MAJOR = 13
+"""Of the CUDA runtime that the TVM wheel is linked with."""
+
+_CUDART = f"libcudart.so.{CUDA_MAJOR}"
+_FIRST, _EXISTS, _COMPUTE_VERSION = 0, 0, 4
+
+CUDA = 2
+"""The device type of NVIDIA GPUs in DLPack."""
+
+
+def check_gpu(architecture: str) -> None:
+    """Make sure that the first GPU of this machine runs code for an architecture.
+
+    Parameters
+    ----------
+    architecture : str
+        Such as ``sm_80``.
+
+    Raises
+    ------
+    DeviceError
+        If there is no GPU, or a library for it is missing; the message says which.
+    WrongArchitectureError
+        If the GPU is older.
+    """
+    import tvm_ffi
+
+    needs = f"the package runs on a GPU ({architecture} or newer)"
+    try:
+        load_cuda_library()
+    except OSError as exc:
+        raise DeviceError(
+            f"{needs}, and CUDA does not load here: {exc}; {_hint(str(exc))}"
+        ) from exc
+    attribute = tvm_ffi.get_global_func("runtime.GetDeviceAttr")
+    if not attribute(CUDA, _FIRST, _EXISTS):
+        raise DeviceError(f"{needs}, and this machine has none that works; see nvidia-smi")
+    version = str(attribute(CUDA, _FIRST, _COMPUTE_VERSION))
+    if int(version.replace(".", "")) < int(architecture.removeprefix("sm_")):
+        raise WrongArchitectureError(
+            f"wrong architecture: {needs} and this one's compute capability is {version}; "
+            f"compile with --target sm_{version.replace('.', '')}"
+        )
+
+
+def _hint(reason: str) -> str:
+    if _CUDART in reason:
+        return "install it with: pip install 'bnn_tvm[cuda]'"
+    return "install NVIDIA's driver, or compile with --target host"
+
+
+@cache
+def load_cuda_library() -> None:
+    """Load the part of TVM's runtime that drives NVIDIA GPUs, unless TVM already did.
+
+    Raises
+    ------
+    OSError
+        If it does not load, because the driver or the CUDA runtime is missing.
+    """
+    import tvm_ffi
+
+    if tvm_ffi.get_global_func("ffi.Module.load_from_bytes.cuda", allow_missing=True) is not None:
+        return
+    if (runtime := find_cuda_folder() / "lib" / _CUDART).exists():
+        ctypes.CDLL(str(runtime), ctypes.RTLD_GLOBAL)
+    for folder in _folders("tvm"):
+        if (library := folder / "lib" / "libtvm_runtime_cuda.so").exists():
+            _libraries.append(ctypes.CDLL(str(library)))
+            return
+    raise OSError("the installed TVM has no libtvm_runtime_cuda.so")
+
+
+def find_cuda_folder() -> Path:
+    """Return where pip puts NVIDIA's packages of `CUDA_MAJOR`; it need not exist."""
+    places = [folder / f"cu{CUDA_MAJOR}" for folder in _folders("nvidia")]
+    return next((place for place in places if place.exists()), Path(f"nvidia/cu{CUDA_MAJOR}"))
+
+
+def _folders(package: str) -> list[Path]:
+    spec = importlib.util.find_spec(package)
+    return [Path(place) for place in (spec.submodule_search_locations if spec else None) or ()]
+
+
+# Kept, so that they stay loaded.
+_libraries: list[ctypes.CDLL] = []
+
+
+def copy_to_gpu(arrays: Sequence[np.ndarray]) -> list[Any]:
+    """Make tensors of arrays in the memory of the first GPU."""
+    import tvm_ffi
+
+    allocate = tvm_ffi.get_global_func("runtime.TVMTensorAllocWithScope")
+    tensors = [
+        allocate(tvm_ffi.Shape(array.shape), tvm_ffi.dtype(str(array.dtype)), _device(), None)
+        for array in arrays
+    ]
+    upload(arrays, tensors)
+    return tensors
+
+
+def upload(arrays: Sequence[np.ndarray], tensors: Sequence[Any]) -> None:
+    """Copy contiguous arrays into tensors of a GPU."""
+    import tvm_ffi
+
+    copy = tvm_ffi.get_global_func("runtime.TVMTensorCopyFromBytes")
+    for array, tensor in zip(arrays, tensors, strict=True):
+        copy(tensor, array.ctypes.data_as(ctypes.c_void_p), array.nbytes)
+
+
+def download(tensor: Any) -> np.ndarray:
+    """Copy a tensor of a GPU into a new array, once what computes it is done."""
+    import tvm_ffi
+
+    array = np.empty(tuple(tensor.shape), str(tensor.dtype))
+    copy = tvm_ffi.get_global_func("runtime.TVMTensorCopyToBytes")
+    copy(tensor, array.ctypes.data_as(ctypes.c_void_p), array.nbytes)
+    return array
+
+
+def holds(tensor: Any) -> bool:
+    """Tell whether a tensor lies on a GPU."""
+    return bool(tensor.device.dlpack_device_type() == CUDA)
+
+
+def synchronize() -> None:
+    """Wait until the first GPU is done."""
+    import tvm_ffi
+
+    wait = tvm_ffi.get_global_func("runtime.Device_StreamSync")
+    wait(_device(), 0)
+
+
+def _device() -> Any:
+    import tvm_ffi
+
+    return tvm_ffi.Device(CUDA, _FIRST)

@@ -1,0 +1,85 @@
+"""Looks into device code: architectures, instructions and resources of each kernel."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import shutil
+import struct
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from bnn_tvm.errors import ToolchainError
+from bnn_tvm.gpu import find_cuda_folder
+
+_MAGIC = struct.pack("<I", 0xBA55ED50)
+_USAGE = re.compile(r"Function (\w+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
+_ELF, _PTX = re.compile(r"\.(sm_\d+)\.cubin"), re.compile(r"\.(sm_\d+)\.ptx")
+_FUNCTION = re.compile(r"Function : (\w+)\n(.*?)(?=\n\s*Function : |\Z)", re.DOTALL)
+_PATH = os.pathsep.join([os.environ.get("PATH", ""), str(find_cuda_folder() / "bin")])
+
+
+@cache
+def _has_compiler() -> bool:
+    from bnn_tvm.cuda.nvcc import find_nvcc
+
+    try:
+        find_nvcc()
+    except ToolchainError:
+        return False
+    return True
+
+
+needs_nvcc = pytest.mark.skipif(not _has_compiler(), reason="no nvcc; pip install 'bnn_tvm[cuda]'")
+needs_cuobjdump = pytest.mark.skipif(
+    shutil.which("cuobjdump", path=_PATH) is None or not _has_compiler(),
+    reason="no nvcc or no cuobjdump; pip install 'bnn_tvm[dev]'",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Usage:
+    """What one kernel takes of a multiprocessor: registers a thread, bytes a block or thread."""
+
+    registers: int
+    stack: int
+    shared: int
+    local: int
+
+
+def device_code(library: bytes) -> bytes:
+    """Cut the one fat binary out of a shared library."""
+    assert library.count(_MAGIC) == 1
+    start = library.index(_MAGIC)
+    header, size = struct.unpack("<HQ", library[start + 6 : start + 16])
+    return library[start : start + header + size]
+
+
+def _cuobjdump(fatbin: bytes, folder: Path, *options: str) -> str:
+    path = folder / "kernels.fatbin"
+    path.write_bytes(fatbin)
+    environment = {**os.environ, "PATH": _PATH}
+    command = ["cuobjdump", *options, str(path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def architectures(fatbin: bytes, folder: Path) -> tuple[set[str], set[str]]:
+    """List those that there is machine code for, and those that there is PTX for."""
+    listed = _cuobjdump(fatbin, folder, "-lelf", "-lptx")
+    return set(_ELF.findall(listed)), set(_PTX.findall(listed))
+
+
+def usage(fatbin: bytes, folder: Path) -> dict[str, Usage]:
+    """Read what each kernel takes, by its name."""
+    found = _USAGE.findall(_cuobjdump(fatbin, folder, "--dump-resource-usage"))
+    return {name: Usage(*map(int, numbers)) for name, *numbers in found}
+
+
+def disassemble(fatbin: bytes, folder: Path) -> dict[str, str]:
+    """Disassemble each kernel, by its name."""
+    return dict(_FUNCTION.findall(_cuobjdump(fatbin, folder, "-sass")))
