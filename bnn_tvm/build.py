@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import tvm
 from tvm import relax, tirx
@@ -46,13 +45,15 @@ def schedule_module(
     return ScheduledModule(mod, kernels)
 
 
-def build_library(mod: IRModule, target: Target) -> bytes:
+def build_library(mod: IRModule, target: Target) -> tuple[bytes, relax.VMExecutable]:
     """Compile and link a scheduled module.
 
     Returns
     -------
-    bytes
+    library : bytes
         A shared library with the kernels, the weights and the program that runs them.
+    executable : relax.VMExecutable
+        What was linked; this process can open it if this machine is of the target's kind.
 
     Raises
     ------
@@ -67,14 +68,15 @@ def build_library(mod: IRModule, target: Target) -> bytes:
             "choose a target of a board that has one (bnn-tvm targets)"
         )
     linker = find_linker(target)
-    executable = _generate_code(mod, target)
+    executable = build_executable(mod, target)
     with tempfile.TemporaryDirectory(prefix="bnn_tvm_") as folder:
         path = Path(folder) / "model.so"
         executable.export_library(str(path), options=["-s"], cc=linker)
-        return path.read_bytes()
+        return path.read_bytes(), executable
 
 
-def _generate_code(mod: IRModule, target: Target) -> Any:
+def build_executable(mod: IRModule, target: Target) -> relax.VMExecutable:
+    """Compile a scheduled module without linking it."""
     if not isinstance(target, CudaTarget):
         return tvm.compile(mod, target=target.to_tvm())
     from .cuda.code_generator import device_code

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tvm
+from tvm import relax
 from tvm.ir import IRModule
 
-from .build import ScheduledModule, build_library, schedule_module
+from .build import ScheduledModule, build_executable, build_library, schedule_module
 from .calibration import lower_precision, split_batches, standard_normal_data
 from .device import LocalDevice
 from .embed.library import build_c_library
-from .embed.selftest import record
 from .errors import InputError, ModelError, TuneLogWarning
 from .importer import Graph, graph_from_text, import_graph, load_graph
 from .importer.learned import count_other_parameters
@@ -32,6 +32,7 @@ from .passes.pipeline import FLOAT_PASSES
 from .report import describe_kernels, describe_layers, follow_merges
 from .report_graph import describe_graph
 from .schedules import NO_RECORDS, TUNED
+from .selftest import open_executable, record
 from .target import Target, detect_host, get_target
 from .tuning.environment import describe_environment
 from .tuning.records import TuneLog, find_log
@@ -40,6 +41,7 @@ Shape = tuple[int, ...]
 Progress = Callable[[str, int, int], None]
 
 _SCHEMA_VERSION = 1
+_RECORDING = "recording the self-test"
 # Of `describe`: reading, importing, lowering and scheduling around the passes.
 _STAGES = len(FLOAT_PASSES) + 4
 # What layers in a precision are computed by, on every target that takes them.
@@ -109,10 +111,16 @@ def compile(
         raise InputError(f"unknown float precision {float_precision!r}; choose one of {choices}")
     compiled_for = get_target(target, _INSTRUCTIONS[float_precision])
     lowering = _Lowering(float_precision, tuple(calibration))
-    stages = _Stages(progress, _STAGES + 1 + lowering.is_wanted)
+    stages = _Stages(progress, _STAGES + 2 + lowering.is_wanted)
     prepared = _prepare(model, compiled_for, input_shape, params, tune_log, stages, lowering)
     stages.begin("generating code")
-    return Package(prepared.manifest, build_library(prepared.scheduled, compiled_for))
+    library, executable = build_library(prepared.scheduled, compiled_for)
+    stages.begin(_RECORDING)
+    if not _runs_here(compiled_for):
+        executable = _build_here(prepared)
+    recording = record(open_executable(executable), prepared.manifest.inputs)
+    manifest = replace(prepared.manifest, self_test_tolerance=recording.tolerance)
+    return Package(manifest, library, recording.to_files())
 
 
 def compile_c(
@@ -140,15 +148,26 @@ def compile_c(
     compiled_for = get_target(target)
     stages = _Stages(progress, _STAGES + 2)
     prepared = _prepare(model, compiled_for, input_shape, params, tune_log, stages)
-    stages.begin("recording the self-test")
-    host = detect_host()
-    reference = schedule_module(lower_regions(prepared.fused, host), host).mod
-    manifest = prepared.manifest
-    recording = record(reference, host, manifest.inputs)
+    stages.begin(_RECORDING)
+    recording = record(open_executable(_build_here(prepared)), prepared.manifest.inputs)
+    manifest = replace(prepared.manifest, self_test_tolerance=recording.tolerance)
     stages.begin("generating code")
     return CPackage(
         manifest, build_c_library(prepared.scheduled, manifest, compiled_for, recording)
     )
+
+
+def _build_here(prepared: Prepared) -> relax.VMExecutable:
+    """Compile a prepared model once more, for this machine."""
+    host = detect_host()
+    mod = schedule_module(lower_regions(prepared.fused, host), host).mod
+    return build_executable(mod, host)
+
+
+def _runs_here(target: Target) -> bool:
+    machine = LocalDevice.detect()
+    same = machine.architecture == target.architecture and not target.is_bare_metal
+    return same and not machine.lacks(target.cpu_flags)
 
 
 def describe(
@@ -167,7 +186,7 @@ def describe(
     Returns
     -------
     Manifest
-        That of the package which `compile` makes.
+        That of the package which `compile` makes, but for what its self-test records.
     """
     return prepare(
         model,
@@ -321,11 +340,7 @@ class _Lowering:
     ) -> tuple[IRModule, PrecisionInfo]:
         """Lower the precision; measure on the target, or on this machine if that is another."""
         data = split_batches(inputs, self.arrays) if self.arrays else standard_normal_data(inputs)
-        machine = LocalDevice.detect()
-        runs_here = machine.architecture == target.architecture and not machine.lacks(
-            target.cpu_flags
-        )
-        here = target if runs_here else detect_host()
+        here = target if _runs_here(target) else detect_host()
         names = [output.name for output in outputs]
         return lower_precision(mod, self.precision, data, names, here)
 

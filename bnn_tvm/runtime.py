@@ -102,7 +102,7 @@ class Session:
             np.copyto(buffer, array)
         if self._on_gpu:
             gpu.upload(self._buffers, self._tensors)
-        _use_threads(self.threads)
+        use_threads(self.threads)
         return _copy_out(self._main(*self._tensors))
 
     def bind_kernel(self, name: str, arrays: Sequence[np.ndarray]) -> Callable[[], None]:
@@ -136,7 +136,7 @@ class Session:
         tensors = self._lend(arrays)
 
         def call() -> None:
-            _use_threads(self.threads)
+            use_threads(self.threads)
             function(*tensors)
             if self._on_gpu:
                 gpu.synchronize()
@@ -305,7 +305,7 @@ def _find_function(module: Any, name: str) -> Any:
 _pool = threading.local()
 
 
-def _use_threads(count: int) -> None:
+def use_threads(count: int) -> None:
     """Set the number of threads that kernels called from this thread use."""
     if getattr(_pool, "count", None) == count:
         return

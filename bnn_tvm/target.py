@@ -124,6 +124,11 @@ class Target:
         """Whether one instruction computes any logic of three vectors, as all with VPOPCNTD do."""
         return self.native_popcount == "vpopcntd"
 
+    @property
+    def counts_along_k(self) -> bool:
+        """Tell whether vectors of layers on bits lie along the reduction: bytes are counted."""
+        return self.native_popcount == "cnt"
+
     def info(self) -> TargetInfo:
         """Say what a package's manifest needs of this target."""
         return TargetInfo(self.id, self.triple, self.mcpu, self.cpu_flags, self.num_cores)

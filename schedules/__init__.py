@@ -6,7 +6,7 @@ from tvm import tirx
 
 from bnn_tvm.target import Target
 
-from . import cuda, portable, scalar, x86
+from . import arm, cuda, portable, scalar, x86
 from .rule import NO_RECORDS, TUNED, Record, Records, Rule, Scheduled, apply_first
 
 __all__ = [
@@ -20,7 +20,13 @@ __all__ = [
     "schedule_kernel",
 ]
 
-RULES: tuple[Rule, ...] = (*x86.RULES, *cuda.RULES, *scalar.RULES, *portable.RULES)
+RULES: tuple[Rule, ...] = (
+    *x86.RULES,
+    *arm.RULES,
+    *cuda.RULES,
+    *scalar.RULES,
+    *portable.RULES,
+)
 
 
 def schedule_kernel(

@@ -18,296 +18,61 @@ packing in 157 us. On x86-64-avx2 (byte lanes) a 3x3 layer of 28x28x128 ran at 3
 
 from __future__ import annotations
 
-import math
-
 from tvm import tirx
 from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from bnn_tvm.kernels.stages import ACCUMULATE, ELEMENTWISE, PADDED, PARTIAL
+from bnn_tvm.kernels.stages import ACCUMULATE
 from bnn_tvm.target import Target
 
 from .choices import Choose
-from .outputs import Outputs, Packed, find_outputs
-from .prefetch import prefetch_weights
-from .rule import Rule, is_layer, kernel_kind
-from .steps import (
-    count_iterations,
-    extent,
-    find_block,
-    is_conditional,
-    keep_in_registers,
-    largest_divisor,
-    loops_to,
-    spatial_extents,
-    unroll_all,
-    vectorize_innermost,
-)
-from .tiles import ENOUGH_SUMS, Tile, rank_dot_tiles, rank_tiles
-from .x86_dot import accumulate_dots, fill_rows, find_dot
-from .x86_intrinsics import PACK as PACK_INTRINSICS
-
-# Steps of a pooling window that are worth their code.
-_MOST_UNROLLED_STEPS = 16
-# Words of one pixel that are worth their code; a register tile never has more.
-_MOST_UNROLLED_WORDS = 16
-# Elements that a kernel reads or sums before a second thread is worth waking.
-_LEAST_PARALLEL_WORK = 1 << 17
+from .outputs import find_outputs
+from .rule import Rule, is_layer
+from .steps import spatial_extents
+from .tiles import rank_dot_tiles
+from .vectors import VectorUnit, compute_outputs, flatten, stream, tile_layer, tile_output
+from .x86_dot import DotInstruction, accumulate_dots, fill_rows, find_dot
+from .x86_intrinsics import pack_intrinsic
 
 
-def _is_vector_x86(target: Target) -> bool:
+def _vector_unit(target: Target) -> VectorUnit | None:
     is_x86 = target.kind == "llvm" and target.architecture == "x86_64"
-    return is_x86 and target.vector_bits >= 256
+    return VectorUnit(target, pack_intrinsic) if is_x86 and target.vector_bits >= 256 else None
 
 
 def _tile_layer(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
-    """Keep a tile of pixels times channel vectors in registers over the whole reduction.
-
-    The weights of one channel tile stay in L1 while all pixels pass.
-    """
-    if not _is_vector_x86(target) or not is_layer(func):
+    unit = _vector_unit(target)
+    if unit is None or not is_layer(func):
         return None
+    dot = find_dot(func, target)
+    return tile_layer(func, unit, choose) if dot is None else _tile_dots(func, unit, dot, choose)
+
+
+def _tile_dots(
+    func: tirx.PrimFunc, unit: VectorUnit, dot: DotInstruction, choose: Choose
+) -> Schedule | None:
+    """Keep a tile of pixels times channel vectors of summed products in registers."""
     sch = Schedule(func)
     outputs = find_outputs(sch)
     if outputs is None:
         return None
     *_, x, blocks, lanes = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
-    dot = find_dot(func, target)
     step = max(outputs.group // lanes, 1)
-    tiles = (
-        rank_tiles(x, blocks, step, _registers_per_sum(sch), target)
-        if dot is None
-        else rank_dot_tiles(x, blocks, step, target)
-    )
-    tile = choose("tile", tiles)
-    sums = _split_sum(sch, tile) if kernel_kind(func) == "dense" else None
-    vectors = max(tile.vectors, step)
-    here, inside = _tile_output(sch, outputs, tile.pixels, vectors * lanes, target, choose)
-    around = loops_to(sch, outputs.main, here)
-    _compute_outputs(sch, outputs, inside, target)
-    if dot is not None:
-        accumulate_dots(sch, here, dot)
-        fill_rows(sch, target)
-        return sch
-    _accumulate_in_registers(sch, here, tile.vectors)
-    if sums is not None:
-        _keep_sums_apart(sch, sums, here)
-    padded = find_block(sch, PADDED)
-    if padded is not None:
-        vectorize_innermost(sch, padded, target.vector_bits // 32)
-    return prefetch_weights(sch, around, blocks // vectors)
-
-
-def _registers_per_sum(sch: Schedule) -> int:
-    """Count what one sum takes, beside that of a partial sum if there is one."""
-    blocks = (sch.get_sblock(ACCUMULATE), find_block(sch, PARTIAL))
-    return max(len(sch.get(block).writes) for block in blocks if block is not None)
-
-
-def _tile_output(
-    sch: Schedule, outputs: Outputs, pixels: int, channels: int, target: Target, choose: Choose
-) -> tuple[LoopRV, LoopRV]:
-    """Tile the loops of an output; return the loop around one tile, and that over its groups.
-
-    A group is as many channels as one word holds, where signs are packed, or one vector. Rows and
-    channel tiles are shared among threads if that is worth waking them.
-    """
-    loops = sch.get_loops(outputs.main)[: len(spatial_extents(sch, outputs.main))]
-    *outer, x, channel = loops
-    channel_tiles, groups = sch.split(channel, [None, channels // outputs.channels_per_element])
-    inner = [groups]
-    if _writes_in_turn(outputs):
-        vector = largest_divisor(extent(sch, groups), target.vector_bits // 32)
-        groups, in_group = sch.split(groups, [None, outputs.group if outputs.packed else vector])
-        inner = [groups, in_group]
-    x_tiles, in_x = sch.split(x, [None, pixels])
-    batch, rows = outer[:1], outer[1:]
-    sch.reorder(*batch, channel_tiles, *rows, x_tiles, in_x, *inner)
-    if extent(sch, channel_tiles) > 1 and choose("outside", ("channels", "rows")) == "rows":
-        sch.reorder(*rows, channel_tiles)
-    sch.unroll(in_x)
-    if count_iterations(sch, outputs.main) >= _LEAST_PARALLEL_WORK:
-        sch.parallel(sch.fuse(*sch.get_loops(outputs.main)[: len(batch) + 1 + len(rows)]))
-    return x_tiles, groups
-
-
-def _writes_in_turn(outputs: Outputs) -> bool:
-    """Tell whether all outputs of one group of channels are written before the next group."""
-    several = bool(outputs.packed or outputs.results)
-    return several and outputs.main_is_numbers and outputs.together
-
-
-def _compute_outputs(sch: Schedule, outputs: Outputs, here: LoopRV, target: Target) -> None:
-    """Write numbers and pack signs, one group of channels after the other."""
-    lanes = target.vector_bits // 32
-    for result in outputs.results:
-        sch.reverse_compute_at(result, here, preserve_unit_loops=True)
-        vectorize_innermost(sch, result, lanes)
-    for packed in outputs.packed:
-        _compute_words(sch, outputs, packed, here, lanes)
-    if outputs.main_is_numbers:
-        vectorize_innermost(sch, outputs.main, lanes)
-    if not outputs.main_is_output:
-        keep_in_registers(sch, outputs.main)
-
-
-def _compute_words(
-    sch: Schedule, outputs: Outputs, packed: Packed, here: LoopRV, lanes: int
-) -> None:
-    value, pack = packed.value, packed.pack
-    if _writes_in_turn(outputs):
-        sch.reverse_compute_at(value, here, preserve_unit_loops=True)
-        sch.reverse_compute_at(pack, here, preserve_unit_loops=True)
-    else:
-        here = sch.get_loops(pack)[-2] if outputs.main_is_numbers else here
-        sch.compute_at(value, here, preserve_unit_loops=True)
-    vectorize_innermost(sch, value, lanes)
-    keep_in_registers(sch, value)
-    if extent(sch, here) <= _MOST_UNROLLED_WORDS:
-        sch.unroll(here)
-    _pack_words(sch, pack)
-
-
-def _pack_words(sch: Schedule, pack: SBlockRV) -> None:
-    """Pack with the instruction that moves a comparison's mask.
-
-    TVM cannot tensorize a block that runs under a condition, as in rows that the tile does not
-    divide; there the bits stay a loop.
-    """
-    if is_conditional(sch, pack):
-        return
-    bit = sch.get_loops(pack)[-1]
-    dtype = str(sch.get(pack).reads[-1].source.dtype)
-    intrinsic = PACK_INTRINSICS[dtype, extent(sch, bit)]
-    sch.decompose_reduction(pack, bit)
-    sch.tensorize(bit, intrinsic)
-
-
-def _accumulate_in_registers(sch: Schedule, here: LoopRV, vectors: int) -> None:
-    """Sum the whole reduction for one tile; byte sums, if any, one chunk at a time."""
-    block, partial = sch.get_sblock(ACCUMULATE), find_block(sch, PARTIAL)
-    tile_axes = len(spatial_extents(sch, block))
-    innermost = _reduce_tile(sch, block, here, tile_axes, vectors)
-    if partial is not None:
-        _reduce_tile(sch, partial, innermost, tile_axes, vectors)
-
-
-def _reduce_tile(
-    sch: Schedule, block: SBlockRV, here: LoopRV, tile_axes: int, vectors: int
-) -> LoopRV:
-    """Reduce in the outer loops, over an unrolled tile of vectors in the inner ones.
-
-    Parameters
-    ----------
-    tile_axes : int
-        The last three of so many first axes are pixels, vectors and lanes.
-    vectors : int
-        Those that are summed together; others come before or after them.
-
-    Returns
-    -------
-    LoopRV
-        The innermost loop of the reduction.
-    """
-    sch.compute_at(block, here, preserve_unit_loops=True)
-    loops = sch.get_loops(block)[-len(sch.get(block).iter_vars) :]
-    pixels, all_vectors, lane = loops[tile_axes - 3 : tile_axes]
-    reduction = loops[len(spatial_extents(sch, block)) :]
-    in_turn, together = sch.split(all_vectors, [None, vectors])
-    tile = [pixels, together, lane]
-    sch.reorder(in_turn, *reduction, *tile)
-    _unroll_vectors(sch, tile)
-    init = sch.decompose_reduction(block, reduction[0])
-    _unroll_vectors(sch, sch.get_loops(init)[-3:])
-    keep_in_registers(sch, block)
-    return reduction[-1]
-
-
-def _split_sum(sch: Schedule, tile: Tile) -> SBlockRV | None:
-    """Divide a long sum into several where a tile has too few to hide the latency of one.
-
-    More sums also round less than one after the other.
-    """
-    *_, k = sch.get_loops(sch.get_sblock(ACCUMULATE))
-    parts = largest_divisor(extent(sch, k), max(ENOUGH_SUMS // tile.accumulators, 1))
-    return sch.rfactor(sch.split(k, [None, parts])[1], 0) if parts > 1 else None
-
-
-def _keep_sums_apart(sch: Schedule, sums: SBlockRV, here: LoopRV) -> None:
-    sch.compute_at(sums, here, preserve_unit_loops=True)
-    part, rows, vectors, lane, k = sch.get_loops(sums)[-5:]
-    sch.reorder(k, part, rows, vectors, lane)
-    _unroll_vectors(sch, [rows, vectors, lane])
-    sch.unroll(part)
-    init = sch.decompose_reduction(sums, k)
-    part, *tile = sch.get_loops(init)[-4:]
-    sch.unroll(part)
-    _unroll_vectors(sch, tile)
-    keep_in_registers(sch, sums)
-
-
-def _unroll_vectors(sch: Schedule, tile: list[LoopRV]) -> None:
-    pixels, vectors, lane = tile
-    unroll_all(sch, [pixels, vectors])
-    sch.vectorize(lane)
+    tile = choose("tile", rank_dot_tiles(x, blocks, step, unit.target))
+    here, inside = tile_output(sch, outputs, tile.pixels, tile.vectors * lanes, unit, choose)
+    compute_outputs(sch, outputs, inside, unit)
+    accumulate_dots(sch, here, dot)
+    fill_rows(sch, unit.target)
+    return sch
 
 
 def _flatten(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
-    """Pass once over memory by rows of pixels, where the channels of one do not fill vectors."""
-    if not _is_vector_x86(target) or kernel_kind(func) != ELEMENTWISE:
-        return None
-    sch, lanes = Schedule(func), target.vector_bits // 32
-    shapes = {tuple(int(extent) for extent in param.shape) for param in func.params}
-    outputs = find_outputs(sch)
-    if outputs is None or outputs.packed or outputs.results or len(shapes) > 1:
-        return None
-    if spatial_extents(sch, outputs.main)[-1] % lanes == 0:
-        return None
-    *rows, pixels, channels = sch.get_loops(outputs.main)
-    sch.fuse(pixels, channels)
-    vectorize_innermost(sch, outputs.main, lanes)
-    if rows and count_iterations(sch, outputs.main) >= _LEAST_PARALLEL_WORK:
-        sch.parallel(sch.fuse(*rows))
-    return sch
+    unit = _vector_unit(target)
+    return None if unit is None else flatten(func, unit)
 
 
 def _stream(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
-    """Pass once over memory: poolings, elementwise chains and the packing of their signs."""
-    if not _is_vector_x86(target) or not kernel_kind(func) or is_layer(func):
-        return None
-    sch = Schedule(func)
-    outputs = find_outputs(sch)
-    if outputs is None:
-        return None
-    padded = find_block(sch, PADDED)
-    if padded is not None:
-        # A copy with a border would cost as much as the pooling.
-        sch.compute_inline(padded)
-    channels = spatial_extents(sch, outputs.main)[-1] * outputs.channels_per_element
-    here, inside = _tile_output(sch, outputs, 1, channels, target, choose)
-    _compute_outputs(sch, outputs, inside, target)
-    pool = find_block(sch, ACCUMULATE)
-    if pool is not None:
-        _pool_at(sch, pool, here, target)
-    return sch
-
-
-def _pool_at(sch: Schedule, pool: SBlockRV, here: LoopRV, target: Target) -> None:
-    """Compute a pooling where its result is used, one vector after the other."""
-    sch.compute_at(pool, here, preserve_unit_loops=True)
-    inner = sch.get_loops(pool)[-len(sch.get(pool).iter_vars) :]
-    count = len(spatial_extents(sch, pool))
-    channel, steps = inner[count - 1], inner[count:]
-    width = largest_divisor(extent(sch, channel), target.vector_bits // 32)
-    vectors, lane = sch.split(channel, [None, width])
-    sch.reorder(vectors, *steps, lane)
-    sch.vectorize(lane)
-    unroll_all(sch, [vectors])
-    if math.prod(extent(sch, step) for step in steps) <= _MOST_UNROLLED_STEPS:
-        unroll_all(sch, steps)
-    init = sch.decompose_reduction(pool, steps[0])
-    sch.vectorize(sch.get_loops(init)[-1])
-    keep_in_registers(sch, pool)
+    unit = _vector_unit(target)
+    return None if unit is None else stream(func, unit, choose)
 
 
 RULES = (

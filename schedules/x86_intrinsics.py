@@ -9,6 +9,8 @@ from tvm.script import tirx as T
 
 from bnn_tvm.kernels.carry_save import CARRY, carry_of
 
+from .packing import describe_packing
+
 _TERNARY_LOGIC = {
     f"uint32x{lanes}": f"llvm.x86.avx512.pternlog.d.{lanes * 32}" for lanes in (4, 8, 16)
 }
@@ -33,30 +35,6 @@ tirx.op.register_intrin_lowering(CARRY, "llvm", f=_lower_carry)
 
 # Each packs one word of signs: a comparison into a mask (a mask register with AVX-512, bytes or
 # floats with AVX2) and one move. LLVM folds the select and the movmsk into the comparison.
-
-
-def _describe(dtype: str, bits: int) -> tirx.PrimFunc:
-    """Say in scalar code what packing one word does, as the kernels write it."""
-    word_dtype = f"uint{bits}"
-
-    @T.prim_func(s_tir=True)
-    def describe(
-        value: T.Buffer((bits,), dtype, offset_factor=1),
-        word: T.Buffer((1,), word_dtype, offset_factor=1),
-    ) -> None:
-        with T.sblock("root"):
-            T.reads(word[0:1], value[0:bits])
-            T.writes(word[0:1])
-            for bit in T.serial(0, bits):
-                with T.sblock("pack"):
-                    v = T.axis.reduce(bits, bit)
-                    word[0] = word[0] + T.Select(
-                        value[v] < T.Cast(dtype, 0),
-                        T.Cast(word_dtype, 0),
-                        T.shift_left(T.Cast(word_dtype, 1), T.Cast(word_dtype, v)),
-                    )
-
-    return describe
 
 
 def _pack_32(dtype: str) -> tirx.PrimFunc:
@@ -114,13 +92,17 @@ def _pack_8(dtype: str) -> tirx.PrimFunc:
 
 def _register(dtype: str, bits: int, implementation: tirx.PrimFunc) -> str:
     name = f"bnn.x86.pack_{dtype}_{bits}"
-    TensorIntrin.register(name, _describe(dtype, bits), implementation)
+    TensorIntrin.register(name, describe_packing(dtype, bits), implementation)
     return name
 
 
-PACK = {
+_PACK = {
     (dtype, bits): _register(dtype, bits, make(dtype))
     for dtype in ("int32", "float32")
     for bits, make in ((8, _pack_8), (32, _pack_32))
 }
-"""The intrinsic that packs numbers of a dtype into a word of so many bits."""
+
+
+def pack_intrinsic(dtype: str, bits: int) -> str:
+    """Name the intrinsic that packs numbers of a dtype into a word of so many bits."""
+    return _PACK[dtype, bits]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import mxnet as mx
 import numpy as np
 import pytest
+from c_harness import need
 from relax_harness import random_floats
 
 import bnn_tvm
@@ -53,6 +55,20 @@ def test_result_is_that_of_the_network(network, package):
     x = random_floats(0, 2, 3, 6, 6)
     expected = network(mx.nd.array(x)).asnumpy()
     np.testing.assert_allclose(package.run(x), expected, rtol=0, atol=1e-4)
+
+
+def test_the_package_records_what_it_gives(package):
+    recording = package.recording
+    (x,) = recording.inputs(package.manifest.inputs)
+    np.testing.assert_array_equal(package.run(x), recording.outputs[0])
+    assert recording.tolerance == package.manifest.self_test_tolerance > 0
+
+
+def test_packages_for_others_record_what_this_machine_gives(network, package):
+    need("aarch64-linux-gnu-gcc")
+    foreign = bnn_tvm.compile(network, target="cortex-a72", input_shape=(2, 3, 6, 6))
+    expected = package.recording.outputs[0]
+    np.testing.assert_allclose(foreign.recording.outputs[0], expected, rtol=0, atol=1e-4)
 
 
 def test_border_of_the_package(package):
@@ -112,7 +128,7 @@ def test_describing_gives_the_manifest_without_generating_code(network, package,
         input_shape=(2, 3, 6, 6),
         progress=lambda *step: seen.append(step),
     )
-    assert described == package.manifest
+    assert described == dataclasses.replace(package.manifest, self_test_tolerance=0.0)
     assert [index for _, index, _ in seen] == list(range(seen[0][2]))
 
 

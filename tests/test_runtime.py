@@ -232,7 +232,7 @@ def test_a_pool_that_cannot_serve_the_session_is_reported(classifier, monkeypatc
     monkeypatch.setattr(runtime, "_pool", threading.local())
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(1000)))
     with pytest.raises(DeviceError, match="TVM_NUM_THREADS=999"):
-        runtime._use_threads(999)
+        runtime.use_threads(999)
 
 
 @pytest.mark.parametrize("order", ["compiler first", "runtime first"])

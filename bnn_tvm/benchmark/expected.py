@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from ..device import LocalDevice
 from ..errors import WrongArchitectureError
 from ..package import Package
 from ..runtime import Session
+from .bench import named_inputs
 from .contestants import Outputs
 
 
@@ -23,23 +24,27 @@ class Expected:
     inputs, outputs : tuple of np.ndarray
     source : str
         What gave the outputs, in words.
+    tolerance : float
+        Difference that rounding explains; 0 if it is not known.
     """
 
     inputs: tuple[np.ndarray, ...]
     outputs: Outputs
     source: str
+    tolerance: float = 0.0
 
 
 def expected_outputs(
-    package: Package, inputs: Mapping[str, np.ndarray], reference: Package | None
+    package: Package, inputs: Sequence[np.ndarray] | None, reference: Package | None
 ) -> Expected:
-    """Run a package on this machine, or another one of the same model.
+    """Run a package on this machine, or another one of the same model, or look at its self-test.
 
     Parameters
     ----------
     package : Package
-    inputs : mapping of str to np.ndarray
-        By the names in the manifest.
+    inputs : sequence of np.ndarray or None
+        In the order of the manifest; if there are none, random ones, or those of the self-test if
+        this machine can run nothing.
     reference : Package or None
         What to run if this machine cannot run `package`; it is run in any case if it is given.
 
@@ -49,18 +54,29 @@ def expected_outputs(
         If this machine can run neither.
     """
     machine = LocalDevice.detect()
-    _check_runs(reference or package, machine)
-    result = Session(reference or package, 1, machine).run(inputs)
+    try:
+        machine.check_runs((reference or package).manifest.target)
+    except WrongArchitectureError as exc:
+        return _recorded(package, inputs, reference, exc)
+    values = named_inputs(package, inputs)
+    result = Session(reference or package, 1, machine).run(values)
     outputs = result if isinstance(result, tuple) else (result,)
     made_of = "the same package" if reference is None else "the reference"
-    return Expected(tuple(inputs.values()), outputs, f"{made_of} on this machine")
+    return Expected(tuple(values.values()), outputs, f"{made_of} on this machine")
 
 
-def _check_runs(package: Package, machine: LocalDevice) -> None:
-    try:
-        machine.check_runs(package.manifest.target)
-    except WrongArchitectureError as exc:
+def _recorded(
+    package: Package,
+    inputs: Sequence[np.ndarray] | None,
+    reference: Package | None,
+    exc: WrongArchitectureError,
+) -> Expected:
+    """Take the self-test of a package, unless another check was asked for."""
+    recording = package.recording
+    if recording is None or inputs is not None or reference is not None:
         raise WrongArchitectureError(
             f"numbers cannot be checked here ({exc}); or name the model, or a package of it for "
-            "this machine, with --reference"
+            "this machine, with --reference, or leave out --input"
         ) from exc
+    given = recording.inputs(package.manifest.inputs)
+    return Expected(given, recording.outputs, "its self-test", recording.tolerance)

@@ -6,12 +6,12 @@ from tvm.ir import IRModule
 
 from ..errors import ModelError
 from ..package.manifest import Manifest, TensorInfo
+from ..package.recording import Recording
 from ..target import Target
 from .kernels import lower_kernels, part_name
 from .machine_code import compile_object
 from .memory import plan_arena
 from .program import read_program
-from .selftest import Recording
 from .source import Library, write_source
 
 

@@ -7,13 +7,15 @@ import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..package.manifest import Manifest, TensorInfo
+from ..package.recording import INPUT_SCALE, Recording
 from ..target import Target
 from ..toolchain import abi_flags, c_compiler
 from .kernels import PlainKernel, part_name
 from .memory import ALIGNMENT, Arena, workspace_name
 from .program import Program, Step, identifier
-from .selftest import INPUT_SCALE, Recording
 
 _MAIN = "main.c"
 # What a compiler that serves many processors must be told.
@@ -247,7 +249,7 @@ def _copy_out(library: Library) -> Iterable[str]:
 def _selftest_facts(recording: Recording) -> dict[str, str]:
     pattern = _array("int8_t", "selftest_pattern", map(str, recording.pattern))
     outputs = [
-        _array("float", f"selftest_output{i}", (f"{float(v).hex()}f" for v in values.ravel()))
+        _array("float", f"selftest_output{i}", map(_literal, values.ravel()))
         for i, values in enumerate(recording.outputs)
     ]
     return {
@@ -255,6 +257,11 @@ def _selftest_facts(recording: Recording) -> dict[str, str]:
         "arrays": "\n\n".join([pattern, *outputs]),
         "output_names": ", ".join(f"selftest_output{i}" for i in range(len(outputs))),
     }
+
+
+def _literal(value: np.float32) -> str:
+    """Spell a float in C, exactly; what is not finite is not compared."""
+    return f"{float(value).hex()}f" if np.isfinite(value) else "NAN"
 
 
 def _array(dtype: str, name: str, values: Iterable[str]) -> str:

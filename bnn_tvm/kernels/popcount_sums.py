@@ -74,7 +74,7 @@ def sum_popcounts(
         if carry_save:
             return count_pairs(shape, extents, disagree, word_dtype, ACCUMULATE)
         return _count_words(shape, extents, disagree, "int32", ACCUMULATE)
-    chunks, steps = _split_sum(extents, _BYTES_IN_A_BYTE if in_bytes else None)
+    chunks, steps = split_sum(extents, _BYTES_IN_A_BYTE if in_bytes else None)
 
     def chunk_word(index: tuple[Expr, ...], k: list[Expr]) -> Expr:
         place, chunk = index[: len(shape)], index[len(shape) :]
@@ -86,7 +86,7 @@ def sum_popcounts(
         dtype = "uint8" if in_bytes else "int32"
         partials = _count_words((*shape, *chunks), steps, chunk_word, dtype, PARTIAL)
     narrow = in_bytes and planes == Planes() and math.prod(extents) * 8 <= _LARGEST_UINT16
-    return _weigh_and_sum(shape, chunks, planes, partials, "uint16" if narrow else "int32")
+    return weigh_and_sum(shape, chunks, planes, partials, "uint16" if narrow else "int32")
 
 
 def _count_words(shape: Extents, inner: Extents, word: Pair, dtype: str, name: str) -> te.Tensor:
@@ -98,7 +98,7 @@ def _count_words(shape: Extents, inner: Extents, word: Pair, dtype: str, name: s
     return te.compute(shape, count, name=name)
 
 
-def _weigh_and_sum(
+def weigh_and_sum(
     shape: Extents, chunks: Extents, planes: Planes, partials: Count, dtype: str
 ) -> Count:
     """Sum partial counts, each multiplied by what its planes stand for."""
@@ -113,7 +113,7 @@ def _weigh_and_sum(
     return lambda *index: sums(*index).astype("int32")
 
 
-def _split_sum(extents: Extents, most: int | None) -> tuple[Extents, Extents]:
+def split_sum(extents: Extents, most: int | None) -> tuple[Extents, Extents]:
     """Split reduction axes into chunks and the steps of one, each at most so many words.
 
     The planes before the last axis are summed apart, since their counts weigh differently.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import numpy as np
 from .atomic import write_atomically
 from .manifest import Manifest
 from .reader import parse_package, read_package
+from .recording import Recording
 from .writer import package_bytes
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Package:
     manifest : Manifest
     library : bytes
         As ``export_library`` wrote it.
+    selftest : mapping of str to bytes, optional
+        The files of a `Recording`; none if there is nothing to check against.
 
     Examples
     --------
@@ -40,10 +43,11 @@ class Package:
 
     manifest: Manifest
     library: bytes
+    selftest: Mapping[str, bytes] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """Make the content of the package file; equal packages give equal bytes."""
-        return package_bytes(self.manifest, self.library)
+        return package_bytes(self.manifest, self.library, self.selftest)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Package:
@@ -76,6 +80,19 @@ class Package:
             If the file is missing, damaged or of another schema version.
         """
         return cls(*read_package(path))
+
+    @property
+    def recording(self) -> Recording | None:
+        """Recorded inputs and outputs, if there are any.
+
+        Raises
+        ------
+        PackageError
+            If their files are not those of a recording.
+        """
+        if not self.selftest:
+            return None
+        return Recording.from_files(self.selftest, self.manifest.self_test_tolerance)
 
     def session(self, threads: int = 1) -> Session:
         """Open the package for running; see `bnn_tvm.runtime.Session`."""

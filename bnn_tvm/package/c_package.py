@@ -37,7 +37,7 @@ class CPackage:
 
     def to_bytes(self) -> bytes:
         """Make the content of the package file; equal packages give equal bytes."""
-        return pack_files(self.manifest, self.files, C_SOURCE)
+        return pack_files(self.manifest, {C_SOURCE: self.files})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> CPackage:

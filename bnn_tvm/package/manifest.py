@@ -245,7 +245,8 @@ class FileInfo:
     path : str
         Relative, with forward slashes.
     role : str
-        ``library`` is what `Session` loads, ``c`` a file of a C library.
+        ``library`` is what `Session` loads, ``selftest`` recorded numbers, ``c`` a file of a C
+        library.
     size : int
         Bytes when unpacked.
     sha256 : str
@@ -282,6 +283,8 @@ class Manifest:
         In order of execution, the model's inputs first.
     precision : PrecisionInfo
         In what the layers that do not run on bits are computed, and what that changes.
+    self_test_tolerance : float
+        Largest difference between what a machine gives in the self-test and what is recorded.
     files : tuple of FileInfo
         Filled in by the writer.
     """
@@ -297,6 +300,7 @@ class Manifest:
     other_parameters: int
     graph: tuple[NodeInfo, ...]
     precision: PrecisionInfo = EXACT
+    self_test_tolerance: float = 0.0
     files: tuple[FileInfo, ...] = ()
 
     def __post_init__(self) -> None:

@@ -11,20 +11,22 @@ from typing import TypeVar
 from ..errors import PackageError
 from .archive import MAX_MEMBER_BYTES, MAX_PACKAGE_BYTES, Archive, check_name
 from .manifest import FileInfo, Manifest
-from .writer import C_SOURCE, LIBRARY, MANIFEST_NAME
+from .writer import C_SOURCE, LIBRARY, MANIFEST_NAME, SELF_TEST
 
 MAX_MANIFEST_BYTES = 16 << 20
 
 T = TypeVar("T")
 
 
-def read_package(path: str | os.PathLike[str]) -> tuple[Manifest, bytes]:
+def read_package(path: str | os.PathLike[str]) -> tuple[Manifest, bytes, dict[str, bytes]]:
     """Read a package file.
 
     Returns
     -------
     manifest : Manifest
     library : bytes
+    selftest : dict of str to bytes
+        The files of the self-test, by name.
 
     Raises
     ------
@@ -73,10 +75,16 @@ def _parse_file(path: str | os.PathLike[str], parse: Callable[[bytes], T]) -> T:
         raise PackageError(f"{file}: {exc}") from exc
 
 
-def parse_package(data: bytes) -> tuple[Manifest, bytes]:
+def parse_package(data: bytes) -> tuple[Manifest, bytes, dict[str, bytes]]:
     """Read the content of a package file; see `read_package`."""
     archive, manifest = _open(data)
-    return manifest, _read_file(archive, _library(manifest.files))
+    library = _library(manifest.files)
+    selftest = [file for file in manifest.files if file.role == SELF_TEST]
+    return (
+        manifest,
+        _read_file(archive, library),
+        {file.path: _read_file(archive, file) for file in selftest},
+    )
 
 
 def parse_files(data: bytes, role: str) -> tuple[Manifest, dict[str, bytes]]:
@@ -112,15 +120,18 @@ def _check_members(names: frozenset[str], files: tuple[FileInfo, ...]) -> None:
 
 
 def _library(files: tuple[FileInfo, ...]) -> FileInfo:
-    roles = [file.role for file in files]
+    roles = [file.role for file in files if file.role != SELF_TEST]
     if set(roles) == {C_SOURCE}:
         raise PackageError(
             "the package is a C library, which this command cannot load; unpack it with unzip and "
             "build it with CMake, or time it with bnn-tvm bench --runner"
         )
     if roles != [LIBRARY]:
-        raise PackageError(f"a package must list exactly one file, of the role {LIBRARY!r}")
-    return files[0]
+        raise PackageError(
+            f"a package must list exactly one file of the role {LIBRARY!r}, and no others but "
+            f"{SELF_TEST!r}"
+        )
+    return next(file for file in files if file.role == LIBRARY)
 
 
 def _read_file(archive: Archive, file: FileInfo) -> bytes:

@@ -11,10 +11,10 @@ import numpy as np
 from tvm import relax, te, tirx
 from tvm.ir import Expr
 
-from bnn_tvm.kernels import bits, bitserial, dot, floating
+from bnn_tvm.kernels import bits, bitserial, dot, floating, k_major
 from bnn_tvm.kernels.elementwise import SCALAR_OPS
 from bnn_tvm.kernels.geometry import Window
-from bnn_tvm.kernels.popcount_sums import Planes
+from bnn_tvm.kernels.popcount_sums import Count, Planes
 from bnn_tvm.kernels.stages import COMMON, RESULT, VALUE, WEIGHT
 from bnn_tvm.target import Target
 
@@ -106,7 +106,8 @@ class _KernelBuilder:
         self._word_bits = target.word_bits
         self._carry_save = target.has_ternary_logic
         element_bits = self._word_bits if kind in regions.ON_BITS else 32
-        lanes = target.vector_bits // element_bits
+        self._along_k = target.counts_along_k and kind in regions.LAYERS_ON_BITS
+        lanes = k_major.OUTPUTS if self._along_k else target.vector_bits // element_bits
         # Bits are packed in groups of 32 channels: then there are that many to compute.
         self._blocking = Blocking(lanes, 32 if packs else lanes)
         self._levels = read_levels(function)
@@ -187,27 +188,37 @@ class _KernelBuilder:
         source, pad = self._source(call)
         data, window, pad_value = self._words[source], conv_window(call, pad), _pad_value(pad)
         packed = self._pack_weight(constant_of(call.args[1]), int(call.attrs.groups))
-        weight = self._operands.constant(packed.words, WEIGHT)
-        mask = None if packed.mask is None else self._operands.constant(packed.mask)
         channels = shape_of(source)[-1]
         words = bits.word_count(channels, self._word_bits)
         border = bitserial.border_word(channels, self._word_bits, words, int(pad_value == 1))
-        count = self._blocked(
-            bitserial.bitserial_conv(
-                data,
-                weight,
-                window,
-                packed.planes,
-                packed.groups,
-                border,
-                mask,
-                carry_save=self._carry_save,
-            )
-        )
+        count = self._blocked(self._count_windows(data, packed, window, border))
         correction = self._border_correction(call, window, source, pad_value)
         self._elements[var] = self._dot(count, packed, correction)
         if packed.planes == Planes() and self._levels == SIGNS and correction is None:
             self._signs_of_count = (count, packed)
+
+    def _count_windows(
+        self, data: te.Tensor, packed: PackedWeight, window: Window, border: Callable[[Expr], Expr]
+    ) -> Count:
+        if self._along_k and packed.mask is None and packed.groups.step == 0:
+            weight = self._weight_along_k(packed)
+            return k_major.bitserial_conv(data, weight, window, packed.planes, border)
+        weight = self._operands.constant(packed.words, WEIGHT)
+        mask = None if packed.mask is None else self._operands.constant(packed.mask)
+        return bitserial.bitserial_conv(
+            data,
+            weight,
+            window,
+            packed.planes,
+            packed.groups,
+            border,
+            mask,
+            carry_save=self._carry_save,
+        )
+
+    def _weight_along_k(self, packed: PackedWeight) -> te.Tensor:
+        laid = k_major.lay_along_k(packed.words, packed.planes.weight)
+        return self._operands.constant(laid, WEIGHT)
 
     def _border_correction(
         self, call: relax.Call, window: Window, source: relax.Expr, pad_value: float
@@ -230,15 +241,16 @@ class _KernelBuilder:
         source, _ = self._source(call)
         *inputs, channels = shape_of(source)[1:]
         packed = self._pack_weight(constant_of(call.args[1]).T.reshape(-1, *inputs, channels), 1)
-        weight = self._operands.constant(packed.words, WEIGHT)
-        count = self._blocked(
-            bitserial.bitserial_dense(
-                self._words[source], weight, packed.planes, carry_save=self._carry_save
-            )
-        )
+        count = self._blocked(self._count_rows(self._words[source], packed))
         self._elements[var] = self._dot(count, packed, None)
         if packed.planes == Planes() and self._levels == SIGNS:
             self._signs_of_count = (count, packed)
+
+    def _count_rows(self, data: te.Tensor, packed: PackedWeight) -> Count:
+        if self._along_k:
+            return k_major.bitserial_dense(data, self._weight_along_k(packed), packed.planes)
+        weight = self._operands.constant(packed.words, WEIGHT)
+        return bitserial.bitserial_dense(data, weight, packed.planes, carry_save=self._carry_save)
 
     def _dot(self, count: Element, packed: PackedWeight, correction: Element | None) -> Element:
         """Turn weighted disagreements into the dot product, as float32."""

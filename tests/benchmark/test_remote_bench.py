@@ -17,6 +17,7 @@ from bnn_tvm.benchmark.remote_bench import bench_remote, load_packages
 from bnn_tvm.benchmark.report import describe_conditions
 from bnn_tvm.errors import DeviceError, InputError, WrongArchitectureError, WrongNumbersError
 from bnn_tvm.package import Package
+from bnn_tvm.package.recording import Recording
 
 QUICK = Plan(rounds=3, warm_up=1, sample_seconds=1e-5)
 
@@ -66,17 +67,37 @@ def test_other_numbers_are_refused_before_anything_is_timed(classifier_file):
         bench_remote(packages, board(noise=np.nan), plan=QUICK, tolerance=1e9)
 
 
-def test_a_package_that_does_not_run_here_is_held_against_a_reference(classifier):
+@pytest.fixture
+def foreign(classifier) -> Package:
     target = dataclasses.replace(classifier.manifest.target, triple="aarch64-linux-gnu")
-    foreign = Package(dataclasses.replace(classifier.manifest, target=target), classifier.library)
-    inputs = {"x": np.ones((2, 8), np.float32)}
+    return Package(dataclasses.replace(classifier.manifest, target=target), classifier.library)
+
+
+def test_a_package_that_does_not_run_here_is_held_against_a_reference(classifier, foreign):
+    x = np.ones((2, 8), np.float32)
     with pytest.raises(WrongArchitectureError, match="--reference"):
-        expected_outputs(foreign, inputs, None)
-    expected = expected_outputs(foreign, inputs, classifier)
+        expected_outputs(foreign, [x], None)
+    expected = expected_outputs(foreign, [x], classifier)
     assert expected.source == "the reference on this machine"
-    np.testing.assert_array_equal(expected.outputs[0], classifier.run(inputs))
-    with pytest.raises(InputError, match="inputs x are expected"):
-        expected_outputs(foreign, {"y": inputs["x"]}, classifier)
+    np.testing.assert_array_equal(expected.outputs[0], classifier.run(x))
+    with pytest.raises(InputError, match="has 1 inputs, 2 were given"):
+        expected_outputs(foreign, [x, x], classifier)
+
+
+def test_a_package_that_does_not_run_here_is_held_against_its_self_test(foreign):
+    recording = Recording(np.ones(2, np.int8), (np.ones((2, 4), np.float32),), 0.5)
+    package = dataclasses.replace(
+        foreign,
+        manifest=dataclasses.replace(foreign.manifest, self_test_tolerance=0.5),
+        selftest=recording.to_files(),
+    )
+    expected = expected_outputs(package, None, None)
+    assert (expected.source, expected.tolerance) == ("its self-test", 0.5)
+    np.testing.assert_array_equal(expected.inputs[0], np.full((2, 8), 1 / 32, np.float32))
+    with pytest.raises(WrongArchitectureError, match="leave out --input"):
+        expected_outputs(package, expected.inputs, None)
+    with pytest.raises(WrongArchitectureError):
+        expected_outputs(foreign, None, None)
 
 
 def test_a_model_cannot_be_a_baseline_on_a_board(classifier_file, tmp_path):

@@ -8,6 +8,7 @@ import io
 import json
 import zipfile
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from bnn_tvm.package import Package
 from bnn_tvm.package.archive import Archive, pack
 from bnn_tvm.package.manifest import FileInfo, Manifest, TargetInfo
 from bnn_tvm.package.reader import parse_package, read_package
+from bnn_tvm.package.recording import Recording
 from bnn_tvm.package.summary import Summary
 
 DIGEST_CHARS = 64
@@ -108,7 +110,7 @@ def test_a_forged_digest_never_gives_other_errors(index, difference):
     changed = bytearray(DATA)
     changed[index] ^= difference
     try:
-        manifest, library = parse_package(sign(bytes(changed)))
+        manifest, library, _ = parse_package(sign(bytes(changed)))
     except PackageError:
         return
     assert library == LIBRARY
@@ -219,6 +221,18 @@ def test_failed_saves_leave_nothing(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="No space left"):
         SMALL.save(tmp_path / "a.bnn")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_self_test_is_kept_and_checked(tmp_path):
+    recording = Recording(np.zeros(3, np.int8), (np.ones((1, 2), np.float32),), 0.5)
+    manifest = dataclasses.replace(SMALL.manifest, self_test_tolerance=0.5)
+    package = Package(manifest, LIBRARY, recording.to_files())
+    package.save(tmp_path / "a.bnn")
+    loaded = Package.load(tmp_path / "a.bnn")
+    assert loaded.to_bytes() == package.to_bytes()
+    assert loaded.recording.tolerance == 0.5
+    np.testing.assert_array_equal(loaded.recording.outputs[0], [[1, 1]])
+    assert SMALL.recording is None
 
 
 def test_summary_counts_layers_and_bytes(classifier):

@@ -1,13 +1,16 @@
-"""The recorded numbers: exact inputs, and none that rounding would turn into others."""
+"""The recorded numbers: exact inputs, none that rounding would change, and their files."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from relax_harness import lower, module, random_floats, run
 
-from bnn_tvm.build import schedule_module
-from bnn_tvm.embed.selftest import INPUT_SCALE, record
+from bnn_tvm.build import build_executable, schedule_module
+from bnn_tvm.errors import PackageError
 from bnn_tvm.package.manifest import TensorInfo
+from bnn_tvm.package.recording import INPUT_SCALE, Recording
+from bnn_tvm.selftest import open_executable, record
 from bnn_tvm.target import get_target
 
 TARGET = "x86-64"
@@ -24,7 +27,7 @@ def test_outputs_are_those_of_the_pattern_spread_over_all_inputs():
         return [g.dense(x, random_floats(1, 40, 8)), g.conv(y, random_floats(2, 4, 3, 3, 3))]
 
     mod = scheduled(body, *SHAPES)
-    recording = record(mod, get_target(TARGET), INFOS)
+    recording = record(open_executable(build_executable(mod, get_target(TARGET))), INFOS)
     assert recording.pattern.dtype == np.int8
     numbers = np.resize(recording.pattern, 80 + 768).astype(np.float32) / INPUT_SCALE
     inputs = [numbers[:80].reshape(SHAPES[0]), numbers[80:].reshape(SHAPES[1])]
@@ -48,16 +51,47 @@ def test_an_input_is_chosen_whose_outputs_rounding_does_not_change(monkeypatch):
         doubtful = len(seen) <= 2 and not exact(arrays[0])
         return (np.float32([[1.0, 5.0 if doubtful else 2.0]]),)
 
-    monkeypatch.setattr("bnn_tvm.embed.selftest._load", lambda mod, target: run)
-    recording = record(None, None, INFOS[:1])
+    recording = record(run, INFOS[:1])
     assert len(seen) == 4
     np.testing.assert_array_equal(recording.pattern[:40] / INPUT_SCALE, seen[2][0])
     assert np.isclose(recording.tolerance, 2e-4)
 
 
-def test_a_network_that_doubts_every_input_gets_a_wider_tolerance(monkeypatch):
+def test_a_network_that_doubts_every_input_gets_a_wider_tolerance():
     def run(arrays):
         return (np.float32([[1.0, 2.0 if exact(arrays[0]) else 2.5]]),)
 
-    monkeypatch.setattr("bnn_tvm.embed.selftest._load", lambda mod, target: run)
-    assert record(None, None, INFOS[:1]).tolerance == 1.0
+    assert record(run, INFOS[:1]).tolerance == 1.0
+
+
+def test_what_is_not_finite_does_not_count():
+    recording = record(lambda arrays: (np.float32([np.nan, np.inf, 2.0]),), INFOS[:1])
+    assert np.isclose(recording.tolerance, 2e-4)
+
+
+def test_files_hold_a_recording():
+    outputs = (np.float32([[1.5, -2.0]]), np.array([True, False]))
+    one = Recording(np.arange(-5, 5, dtype=np.int8), outputs, 0.25)
+    other = Recording.from_files(one.to_files(), 0.25)
+    np.testing.assert_array_equal(one.pattern, other.pattern)
+    for ours, theirs in zip(other.outputs, outputs, strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+    for ours, theirs in zip(one.inputs(INFOS), other.inputs(INFOS), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda files: files.pop("selftest/pattern.npy"),
+        lambda files: files.update({"selftest/output7.npy": b""}),
+        lambda files: files.update({"selftest/output0.npy": b"no array"}),
+        lambda files: files.update({"selftest/pattern.npy": files["selftest/output0.npy"]}),
+    ],
+)
+def test_files_that_hold_none_are_refused(change):
+    files = Recording(np.zeros(3, np.int8), (np.zeros((1, 2), np.float32),), 0.0).to_files()
+    change(files)
+    with pytest.raises(PackageError):
+        Recording.from_files(files, 0.0)

@@ -1,0 +1,124 @@
+"""The command ``python -m benchmarks.emulated``: instructions and model cycles of ARM kernels."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from bnn_tvm.schedules import schedule_kernel
+from rich.console import Console
+from rich.table import Table
+from tvm import tirx
+
+from bnn_tvm.target import Target, get_target
+
+from .board import build_kernel
+from .inner_loop import find_inner_loop
+from .kernels import (
+    Layer,
+    binary_layer,
+    count_inputs,
+    float_layer,
+    packing,
+    random_inputs,
+)
+
+_BINARY = (Layer(56, 64), Layer(28, 128), Layer(14, 256), Layer(7, 512))
+_BITS_OF_REGISTER = 128
+_FLOATS_OF_REGISTER = 4
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kernel and what its instructions are counted by.
+
+    Attributes
+    ----------
+    name : str
+    func : tirx.PrimFunc
+        Not yet scheduled.
+    units : float
+        What one call computes, in registers full of it.
+    mnemonic : str
+        The instruction that computes a register full; the inner loop is the one that has most.
+    """
+
+    name: str
+    func: tirx.PrimFunc
+    units: float
+    mnemonic: str
+
+
+def _cases(target: Target) -> list[Case]:
+    cases = []
+    for layer in _BINARY:
+        for with_signs in (False, True):
+            name = f"binary 3x3, {layer}" + (", add, signs" if with_signs else "")
+            func = binary_layer(layer, with_signs, target)
+            cases.append(Case(name, func, layer.macs / _BITS_OF_REGISTER, "cnt"))
+    stem, down = Layer(112, 64), Layer(28, 128)
+    multiplied = 3 * 7 * 7 * stem.size**2 * stem.channels / _FLOATS_OF_REGISTER
+    cases.append(
+        Case("float 7x7, stride 2", float_layer(stem, 3, 7, 2, target), multiplied, "fmla")
+    )
+    multiplied = 64 * down.size**2 * down.channels / _FLOATS_OF_REGISTER
+    cases.append(Case("float 1x1", float_layer(down, 64, 1, 1, target), multiplied, "fmla"))
+    packed = Layer(56, 64)
+    floats = packed.size**2 * packed.channels
+    cases.append(Case("packing, per float", packing(packed, target), floats, "ushl"))
+    return cases
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was found for a case.
+
+    Attributes
+    ----------
+    instructions, cycles : float
+        Executed for each unit by a call, and in the model of the processor by the inner loop.
+    stack_accesses : int
+        In the inner loop.
+    rule : str
+    """
+
+    instructions: float
+    cycles: float
+    stack_accesses: int
+    rule: str
+
+
+def _measure(case: Case, target: Target, folder: Path) -> Figures:
+    scheduled = schedule_kernel(case.func, target)
+    kernel = build_kernel(scheduled.func, target, count_inputs(case.func), folder)
+    executed = kernel.count_instructions(random_inputs(case.func))
+    loop = find_inner_loop(kernel.assembly, case.mnemonic)
+    units = loop.count(case.mnemonic)
+    cycles = loop.cycles(target) / units if units else float("nan")
+    return Figures(executed / case.units, cycles, loop.stack_accesses, scheduled.rule)
+
+
+def main(
+    targets: Annotated[list[str], typer.Argument(help="Ids of targets.")],
+    only: Annotated[str, typer.Option(help="Cases whose name holds this text.")] = "",
+) -> None:
+    """Count what kernels execute on emulated processors, for each register full of operands."""
+    console = Console()
+    for name in targets:
+        target = get_target(name)
+        table = Table(title=name)
+        for column in ("kernel", "instructions", "inner loop, cycles", "stack", "rule"):
+            table.add_column(column)
+        for case in (case for case in _cases(target) if only in case.name):
+            with tempfile.TemporaryDirectory(prefix="bnn_emulated_") as folder:
+                found = _measure(case, target, Path(folder))
+            row = (f"{found.instructions:.3f}", f"{found.cycles:.3f}", str(found.stack_accesses))
+            table.add_row(case.name, *row, found.rule)
+        console.print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)

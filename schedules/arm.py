@@ -1,0 +1,222 @@
+"""Schedules for 64-bit ARM processors with NEON."""
+
+from __future__ import annotations
+
+from tvm import tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+
+from bnn_tvm.kernels.stages import ACCUMULATE, PADDED, PARTIAL, WEIGHT
+from bnn_tvm.target import Target
+
+from .arm_intrinsics import count_run, pack_intrinsic
+from .choices import Choose
+from .outputs import Outputs, find_outputs
+from .rule import Rule, is_layer
+from .steps import (
+    extent,
+    find_block,
+    keep_in_registers,
+    spatial_extents,
+    unroll_all,
+    vectorize_innermost,
+)
+from .tiles import Tile
+from .vectors import (
+    VectorUnit,
+    flatten,
+    pack_words,
+    share_among_threads,
+    stream,
+    tile_layer,
+    writes_in_turn,
+)
+
+# Outputs of one register of 16-bit sums, and words of a register.
+_OUTPUTS, _WORDS = 8, 4
+# Registers that hold neither sums nor weights: what is counted, and the tree of its sums.
+_SPARE_REGISTERS = 10
+
+
+def _vector_unit(target: Target) -> VectorUnit | None:
+    return VectorUnit(target, pack_intrinsic) if target.architecture == "aarch64" else None
+
+
+def _tile_bits(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
+    """Keep 16-bit sums of a tile of pixels times eights of outputs in registers.
+
+    Numbers are written one tile after the other, and signs packed when the numbers of whole words
+    are there. The weights of those outputs stay in L1 while all pixels pass.
+    """
+    unit = _vector_unit(target)
+    if unit is None or not is_layer(func):
+        return None
+    sch = Schedule(func)
+    counted = find_block(sch, PARTIAL) or sch.get_sblock(ACCUMULATE)
+    outputs = find_outputs(sch)
+    if outputs is None or str(sch.get(counted).writes[0].source.dtype) != "uint16":
+        return None
+    *_, x, blocks, _ = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
+    depth = next(int(param.shape[-1]) for param in func.params if param.name == WEIGHT)
+    multiple = outputs.group // _OUTPUTS if outputs.group > 1 else blocks
+    tile = choose("tile", _rank_tiles(x, multiple, depth, target))
+    here = _tile_outputs(sch, outputs, tile, unit, choose)
+    _count_in_registers(sch, here, depth)
+    padded = find_block(sch, PADDED)
+    if padded is not None:
+        vectorize_innermost(sch, padded, _WORDS)
+    return sch
+
+
+def _rank_tiles(pixels: int, blocks: int, depth: int, target: Target) -> list[Tile]:
+    """List the tiles that fit the registers; first the one that loads least for what it counts.
+
+    Parameters
+    ----------
+    pixels : int
+        Positions in a row; tiles divide it, because conditions have no instruction of ours.
+    blocks : int
+        Eights of outputs, of one word if signs are packed; tiles divide them.
+    depth : int
+        Words of a run. One of four fills a register by one load, shorter ones are repeated.
+    target : Target
+    """
+    weights = _OUTPUTS * depth // _WORDS
+    loads_of_pixel = 1 if depth == _WORDS else 2
+    room = target.vector_registers - _SPARE_REGISTERS
+    tiles = [
+        Tile(width, vectors)
+        for vectors in range(1, blocks + 1)
+        for width in range(1, pixels + 1)
+        if blocks % vectors == 0 and pixels % width == 0 and (width + weights) * vectors <= room
+    ]
+
+    def loads(tile: Tile) -> float:
+        # Weights are loaded in pairs of registers.
+        each_step = tile.vectors * weights / 2 + tile.pixels * loads_of_pixel
+        return each_step / (tile.accumulators * weights)
+
+    return sorted(tiles or [Tile(1, 1)], key=lambda tile: (loads(tile), tile.vectors))
+
+
+def _tile_outputs(
+    sch: Schedule, outputs: Outputs, tile: Tile, unit: VectorUnit, choose: Choose
+) -> LoopRV:
+    """Tile the loops of the outputs; return the loop around one tile of numbers."""
+    around = _tile_main(sch, outputs, tile, choose)
+    numbers = outputs.main
+    if not outputs.main_is_numbers:
+        numbers = outputs.packed[0].value
+        sch.compute_at(numbers, around, preserve_unit_loops=True)
+        keep_in_registers(sch, numbers)
+    here = _tile_numbers(sch, numbers, tile)
+    for result in outputs.results:
+        sch.reverse_compute_at(result, around, preserve_unit_loops=True)
+        vectorize_innermost(sch, result, _OUTPUTS)
+    if not outputs.main_is_output:
+        keep_in_registers(sch, numbers)
+    for packed in outputs.packed:
+        value, pack = packed.value, packed.pack
+        if writes_in_turn(outputs):
+            sch.reverse_compute_at(value, around, preserve_unit_loops=True)
+            sch.reverse_compute_at(pack, around, preserve_unit_loops=True)
+        if value != numbers:
+            sch.compute_at(value, sch.get_loops(pack)[-2], preserve_unit_loops=True)
+            vectorize_innermost(sch, value, 16)
+            keep_in_registers(sch, value)
+        pack_words(sch, pack, unit)
+    return here
+
+
+def _tile_main(sch: Schedule, outputs: Outputs, tile: Tile, choose: Choose) -> LoopRV:
+    """Split the loops of the main output; return that around a row of pixels and its channels.
+
+    The channels are those of a word, where signs are packed of the numbers, or of a tile.
+    """
+    loops = sch.get_loops(outputs.main)[: len(spatial_extents(sch, outputs.main))]
+    *outer, x, channel = loops
+    in_turn = writes_in_turn(outputs) and outputs.packed
+    channels = outputs.group if in_turn else tile.vectors * _OUTPUTS
+    tiles, inner = sch.split(channel, [None, channels if outputs.main_is_numbers else 1])
+    x_tiles, in_x = sch.split(x, [None, tile.pixels])
+    batch, rows = outer[:1], outer[1:]
+    sch.reorder(*batch, tiles, *rows, x_tiles, in_x, inner)
+    if extent(sch, tiles) > 1 and choose("outside", ("channels", "rows")) == "rows":
+        sch.reorder(*rows, tiles)
+    share_among_threads(sch, outputs.main, len(batch) + 1 + len(rows))
+    return x_tiles
+
+
+def _tile_numbers(sch: Schedule, numbers: SBlockRV, tile: Tile) -> LoopRV:
+    """Compute numbers tile by tile; return the loop around one."""
+    *_, in_x, channel = sch.get_loops(numbers)
+    here, vectors, lane = sch.split(channel, [None, tile.vectors, _OUTPUTS])
+    sch.reorder(here, in_x, vectors, lane)
+    unroll_all(sch, [in_x, vectors])
+    sch.vectorize(lane)
+    return here
+
+
+def _count_in_registers(sch: Schedule, here: LoopRV, depth: int) -> None:
+    """Count the whole reduction for one tile; in parts, if they are weighed or would overflow."""
+    block, partial = sch.get_sblock(ACCUMULATE), find_block(sch, PARTIAL)
+    if partial is None:
+        _reduce_tile(sch, block, here, depth)
+        return
+    sch.compute_at(block, here, preserve_unit_loops=True)
+    count = len(spatial_extents(sch, block))
+    loops = sch.get_loops(block)[-len(sch.get(block).iter_vars) :]
+    *_, pixels, vectors, lane = loops[:count]
+    reduction = loops[count:]
+    sch.reorder(*reduction, pixels, vectors, lane)
+    _unroll_tile(sch, pixels, vectors, lane)
+    _unroll_tile(sch, *sch.get_loops(sch.decompose_reduction(block, reduction[0]))[-3:])
+    keep_in_registers(sch, block)
+    _reduce_tile(sch, partial, reduction[-1], depth)
+
+
+def _reduce_tile(sch: Schedule, block: SBlockRV, here: LoopRV, depth: int) -> None:
+    """Count run after run for each pixel and eight outputs of a tile."""
+    tile_axes = len(spatial_extents(sch, sch.get_sblock(ACCUMULATE)))
+    sch.compute_at(block, here, preserve_unit_loops=True)
+    loops = sch.get_loops(block)[-len(sch.get(block).iter_vars) :]
+    pixels, vectors, lane = loops[tile_axes - 3 : tile_axes]
+    reduction = loops[len(spatial_extents(sch, block)) :]
+    run = [reduction.pop()] if depth > 1 else []
+    sch.reorder(*reduction, pixels, vectors, lane, *run)
+    unroll_all(sch, [pixels, vectors])
+    _unroll_tile(sch, *sch.get_loops(sch.decompose_reduction(block, reduction[0]))[-3:])
+    keep_in_registers(sch, block)
+    sch.tensorize(lane, count_run(depth))
+    if depth < _WORDS and len(reduction) > 4:
+        # Neighbouring positions repeat the same runs.
+        sch.unroll(reduction[-4])
+
+
+def _unroll_tile(sch: Schedule, pixels: LoopRV, vectors: LoopRV, lane: LoopRV) -> None:
+    unroll_all(sch, [pixels, vectors])
+    sch.vectorize(lane)
+
+
+def _tile_layer(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
+    unit = _vector_unit(target)
+    return None if unit is None else tile_layer(func, unit, choose)
+
+
+def _flatten(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
+    unit = _vector_unit(target)
+    return None if unit is None else flatten(func, unit)
+
+
+def _stream(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
+    unit = _vector_unit(target)
+    return None if unit is None else stream(func, unit, choose)
+
+
+RULES = (
+    Rule("arm.bits", "hand", _tile_bits),
+    Rule("arm.register_tile", "hand", _tile_layer),
+    Rule("arm.flatten", "hand", _flatten),
+    Rule("arm.stream", "hand", _stream),
+)
+"""In order; the first that fits is taken."""

@@ -1,0 +1,48 @@
+"""ARM's schedules change no number: kernels run on an emulated processor, against the host's."""
+
+from __future__ import annotations
+
+import pytest
+from emulated_harness import EmulatedModule, needs_emulator
+from relax_harness import (
+    assert_same,
+    lower,
+    module,
+    random_floats,
+    random_signs,
+    run_lowered,
+)
+from test_rules import SHAPE, network
+from tvm import relax
+
+op = relax.op
+# Fuses multiplication and addition, as ARM does.
+HOST = "x86-64-avx2"
+pytestmark = needs_emulator("cortex-a72")
+
+
+def same_as_the_host(mod, arrays, tmp_path, target="cortex-a72", atol=0.0):
+    """Compare and return the rules that were used."""
+    emulated = EmulatedModule(lower(mod, target), target, tmp_path)
+    assert_same(run_lowered(mod, arrays, HOST), emulated.run(arrays), atol)
+    return set(emulated.rules.values())
+
+
+@pytest.mark.parametrize("target", ["cortex-a53", "cortex-a76"])
+def test_every_kind_of_kernel(target, tmp_path):
+    rules = same_as_the_host(
+        module(network, SHAPE), [random_floats(0, *SHAPE)], tmp_path, target, 1e-4
+    )
+    assert {"arm.bits", "arm.register_tile", "arm.stream"} <= rules
+
+
+@pytest.mark.parametrize("channels", [32, 64, 96, 128, 256])
+def test_runs_of_every_length_with_numbers_and_signs(channels, tmp_path):
+    def block(g, x):
+        y = g.conv(x, random_signs(1, channels, 3, 1, 1))
+        dot = g.conv(g.pad(g.sign(y), 1, 1.0), random_signs(2, 64, channels, 3, 3))
+        z = g.affine(dot, random_floats(3, 64), random_floats(4, 64))
+        return [z, g.conv(g.sign(z), random_signs(5, 8, 64, 1, 1))]
+
+    shape = (1, 3, 5, 14)
+    same_as_the_host(module(block, shape), [random_signs(0, *shape)], tmp_path)
