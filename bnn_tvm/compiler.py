@@ -33,7 +33,7 @@ from .report import describe_kernels, describe_layers, follow_merges
 from .report_graph import describe_graph
 from .schedules import NO_RECORDS, TUNED
 from .selftest import open_executable, record
-from .target import Target, detect_host, get_target
+from .target import CudaTarget, Target, detect_host, get_target
 from .tuning.environment import describe_environment
 from .tuning.records import TuneLog, find_log
 
@@ -165,9 +165,10 @@ def _build_here(prepared: Prepared) -> relax.VMExecutable:
 
 
 def _runs_here(target: Target) -> bool:
+    """Tell whether this machine's processor runs code for a target; a GPU's host is not enough."""
     machine = LocalDevice.detect()
     same = machine.architecture == target.architecture and not target.is_bare_metal
-    return same and not machine.lacks(target.cpu_flags)
+    return same and not isinstance(target, CudaTarget) and not machine.lacks(target.cpu_flags)
 
 
 def describe(

@@ -1,18 +1,22 @@
-"""Time a C package on a board without Python: through ssh, or under an emulator."""
+"""Time a package on a board without Python: through ssh, or under an emulator."""
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
-import shutil
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..devices.cmake import build_with_cmake, first_lines
+from ..devices.native_runner import PROGRAM, build_runner
 from ..errors import DeviceError, ToolchainError
-from ..package.c_package import CPackage
+from ..package import CPackage, Package, load_package
 from ..package.manifest import KernelInfo, Manifest
 from .bench import BenchReport, ModelReport, NumberCheck
 from .environment import Environment
@@ -20,24 +24,39 @@ from .layers import KernelReport
 from .measure import Spread
 
 MAX_ROUNDS = 100
-"""Samples that the program of a package has room for."""
+"""Samples that the program of a C package has room for."""
 
 _SECONDS = 600.0
-# Receives the program on standard input, so that nothing but a shell is needed there.
+# Receives an archive on standard input, so that nothing but a shell and tar is needed there.
 _ON_BOARD = (
-    'folder=$(mktemp -d) && trap "rm -rf $folder" EXIT && cat > $folder/check && '
-    "chmod +x $folder/check && $folder/check"
+    'folder=$(mktemp -d) && trap "rm -rf $folder" EXIT && tar xf - -C $folder && cd $folder && ./'
 )
 _SAME = Spread(1.0, 1.0, 1.0, 1.0)
 
 
+@dataclass(frozen=True)
+class Program:
+    """What runs on a board.
+
+    Attributes
+    ----------
+    files : tuple of Path
+        The program, then what it is given as its first arguments.
+    libraries : tuple of Path
+        What must lie beside it.
+    """
+
+    files: tuple[Path, ...]
+    libraries: tuple[Path, ...] = ()
+
+
 def bench_with_runner(path: Path, runner: str, rounds: int) -> BenchReport:
-    """Build the program of a C package here, copy it to a board, check it and time it there.
+    """Build the program for a package here, copy both to a board, check and time them there.
 
     Parameters
     ----------
     path : Path
-        A C package.
+        A package of either kind.
     runner : str
         A command that the program is given to: ``ssh pi@board``, or an emulator with its options.
     rounds : int
@@ -51,13 +70,15 @@ def bench_with_runner(path: Path, runner: str, rounds: int) -> BenchReport:
     Raises
     ------
     PackageError
-        If the file is no C package.
+        If the package cannot be read.
+    TargetError
+        If there is no TVM runtime for its architecture, and it needs one.
     ToolchainError
         If CMake or the cross compiler is missing, or the program does not build.
     DeviceError
         If the runner does not run the program, or its numbers are wrong.
     """
-    package = CPackage.load(path)
+    package = load_package(path)
     with tempfile.TemporaryDirectory(prefix="bnn_tvm_") as folder:
         program = build_program(package, Path(folder))
         options = ["--repeats", str(min(rounds, MAX_ROUNDS))]
@@ -65,40 +86,27 @@ def bench_with_runner(path: Path, runner: str, rounds: int) -> BenchReport:
     return _report(path.name, package.manifest, runner, found)
 
 
-def build_program(package: CPackage, folder: Path) -> Path:
-    """Unpack a C package and build its example with CMake; return the program.
+def build_program(package: Package | CPackage, folder: Path) -> Program:
+    """Build what runs a package: the example of a C package, or `bnn_run`.
 
     Raises
     ------
+    TargetError
+        If there is no TVM runtime for its architecture, and it needs one.
     ToolchainError
         If CMake or the cross compiler is missing, or the program does not build.
     """
-    package.unpack(folder)
-    build = folder / "build"
-    toolchain = folder / "toolchain.cmake"
-    _build_step("-S", folder, "-B", build, "--toolchain", toolchain, "-DCMAKE_BUILD_TYPE=Release")
-    _build_step("--build", build)
-    return next(build.glob("bnn_*_check"))
-
-
-def _build_step(*arguments: str | Path) -> None:
-    if shutil.which("cmake") is None:
-        raise ToolchainError("cmake is not installed; on Debian: apt-get install cmake make")
-    done = subprocess.run(["cmake", *arguments], capture_output=True, text=True)
-    if done.returncode:
-        raise ToolchainError(
-            f"the package's program does not build: {_first_error(done.stderr)}; "
-            "install the compiler that its toolchain.cmake names"
-        )
-
-
-def _first_error(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " ".join(lines[:4]) or "no message"
+    if isinstance(package, CPackage):
+        package.unpack(folder)
+        build_with_cmake(folder)
+        return Program(tuple((folder / "build").glob("bnn_*_check")))
+    place = build_runner(package.manifest.target.triple.split("-")[0])
+    package.save(folder / "model.bnn")
+    return Program((place / PROGRAM, folder / "model.bnn"), tuple(place.glob("*.so")))
 
 
 def run_program(
-    manifest: Manifest, program: Path, runner: str, options: Sequence[str]
+    manifest: Manifest, program: Program, runner: str, options: Sequence[str]
 ) -> dict[str, Any]:
     """Run a package's program and read what it prints.
 
@@ -119,7 +127,7 @@ def run_program(
     try:
         found = json.loads(done.stdout)
     except ValueError as exc:
-        message = _first_error(done.stderr.decode(errors="replace"))
+        message = first_lines(done.stderr.decode(errors="replace"))
         raise DeviceError(
             f"{runner} gave no report (exit status {done.returncode}): {message}"
         ) from exc
@@ -132,21 +140,31 @@ def run_program(
 
 
 def _command(
-    manifest: Manifest, program: Path, runner: str, options: Sequence[str]
+    manifest: Manifest, program: Program, runner: str, options: Sequence[str]
 ) -> tuple[list[str], bytes | None]:
     """Make the command line and its standard input."""
     words = shlex.split(runner)
     if Path(words[0]).name == "ssh":
-        return [*words, f"{_ON_BOARD} {shlex.join(options)}"], program.read_bytes()
+        call = shlex.join([*(path.name for path in program.files), *options])
+        return [*words, _ON_BOARD + call], _pack(program)
+    files = [str(path) for path in program.files]
     if "none" in manifest.target.triple.split("-"):
         # Emulators of whole machines take the program's arguments as one.
-        return [*words, str(program), "-append", shlex.join(options)], None
-    return [*words, str(program), *options], None
+        return [*words, *files, "-append", shlex.join(options)], None
+    return [*words, *files, *options], None
+
+
+def _pack(program: Program) -> bytes:
+    """Make a ``.tar`` of a program and what belongs to it."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path in (*program.files, *program.libraries):
+            archive.add(path, path.name)
+    return buffer.getvalue()
 
 
 def _report(label: str, manifest: Manifest, runner: str, found: dict[str, Any]) -> BenchReport:
     steps = found["steps"]
-    whole = Spread.of(map(sum, zip(*(step["seconds"] for step in steps), strict=True)))
     difference = float(found["self_test"]["largest_difference"])
     target = manifest.target
     return BenchReport(
@@ -160,7 +178,7 @@ def _report(label: str, manifest: Manifest, runner: str, found: dict[str, Any]) 
             "",
             manifest.versions,
         ),
-        models=(ModelReport(label, whole, _SAME, 0.0, 1.0),),
+        models=(ModelReport(label, Spread.of(found["seconds"]), _SAME, 0.0, 1.0),),
         kernels=tuple(_kernel(kernel, steps) for kernel in _in_order(manifest, steps)),
         check=NumberCheck("the machine that compiled it", difference),
         kernel_timing="one after the other in whole runs",

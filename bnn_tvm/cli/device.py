@@ -23,6 +23,8 @@ device = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+ArchitectureOption = Annotated[str, typer.Option("--architecture", help="aarch64 or x86_64.")]
+
 _MIB = 1 << 20
 
 
@@ -87,25 +89,44 @@ def emulate(
 @device.command("bundle")
 def bundle(
     output: Annotated[Path, typer.Option("--output", help="The .tar.gz file to write.")],
-    architecture: Annotated[
-        str, typer.Option("--architecture", help="aarch64 or x86_64.")
-    ] = "aarch64",
+    architecture: ArchitectureOption = "aarch64",
     debug: DebugOption = False,
 ) -> None:
     """Pack all that a board needs beside Python 3.11 to run, serve and time packages."""
     from ..devices.runtime_bundle import collect_files, measure_parts, pack_files
     from ..package.atomic import check_writable, write_atomically
-    from .tables import format_bytes, make_console
+    from .tables import format_bytes
 
     check_writable(output)
     files = collect_files(architecture)
     archive = pack_files(files)
     write_atomically(output, archive)
+    _print_sizes(measure_parts(files), f"unpacked, {format_bytes(len(archive))} as {output}")
+
+
+@device.command("runner")
+def runner(
+    output: Annotated[Path, typer.Option("--output", help="The folder to write to.")],
+    architecture: ArchitectureOption = "aarch64",
+    debug: DebugOption = False,
+) -> None:
+    """Write what CMake builds bnn_run from, which runs and times packages without Python."""
+    from ..devices.native_runner import PROGRAM_FOLDER, collect_sources
+    from ..package.atomic import write_folder
+
+    files = collect_sources(architecture)
+    write_folder(output, files)
+    kept = {name: len(data) for name, data in files.items() if name.startswith(PROGRAM_FOLDER)}
+    _print_sizes(kept, f"in {output}, and bnn_run when it is built")
+
+
+def _print_sizes(parts: dict[str, int], where: str) -> None:
+    from .tables import format_bytes, make_console
+
     console = make_console()
-    for part, size in measure_parts(files).items():
+    for part, size in parts.items():
         console.print(f"{format_bytes(size):>10}  {part}")
-    total = sum(map(len, files.values()))
-    console.print(f"{format_bytes(total):>10}  unpacked, {format_bytes(len(archive))} as {output}")
+    console.print(f"{format_bytes(sum(parts.values())):>10}  {where}")
 
 
 @device.command("list")

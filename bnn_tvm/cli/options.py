@@ -79,7 +79,7 @@ RunnerOption = Annotated[
     typer.Option(
         "--runner",
         metavar="COMMAND",
-        help="Time a C package through this command, such as 'ssh pi@board' or an emulator.",
+        help="Time a package through this command, such as 'ssh pi@board' or an emulator.",
     ),
 ]
 

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+Files = dict[str, bytes]
+"""Content by path."""
+
+
+def digest_files(files: Files) -> str:
+    """Tell files with different content apart."""
+    digest = hashlib.sha256()
+    for name, content in sorted(files.items()):
+        digest.update(name.encode() + hashlib.sha256(content).digest())
+    return digest.hexdigest()[:16]
 
 
 def cached_folder(name: str, fill: Callable[[Path], None]) -> Path:

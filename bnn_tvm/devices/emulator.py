@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import compileall
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import TargetError, ToolchainError
-from .cache import cached_folder
+from ..package.atomic import write_folder
+from .cache import Files, cached_folder, digest_files
 from .runtime_bundle import PROGRAM, ROOT, collect_files
 from .wheels import PYTHON, run_tool
 
@@ -61,7 +61,7 @@ def emulator_command(architecture: str, arguments: Sequence[str]) -> list[str]:
     system = cached_folder(f"debian-{_DEBIAN_NAME}-{PYTHON}", _install_debian)
     files = collect_files(architecture)
     bundle = cached_folder(
-        f"board-{architecture}-{_digest(files)}", lambda folder: _unpack(files, folder)
+        f"board-{architecture}-{digest_files(files)}", lambda folder: _unpack(files, folder)
     )
     site = bundle / ROOT / "python"
     # One thread of numpy's own: forked sessions do not inherit the others.
@@ -110,11 +110,8 @@ def _apt_options(state: Path, cache: Path) -> list[str]:
     return [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
 
 
-def _unpack(files: dict[str, bytes], folder: Path) -> None:
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+def _unpack(files: Files, folder: Path) -> None:
+    write_folder(folder, files)
     (folder / PROGRAM).chmod(0o755)
     _compile_python(folder)
 
@@ -122,11 +119,3 @@ def _unpack(files: dict[str, bytes], folder: Path) -> None:
 def _compile_python(folder: Path) -> None:
     """Let Python of the same version start much sooner under the emulator."""
     compileall.compile_dir(folder, quiet=2, workers=1)
-
-
-def _digest(files: dict[str, bytes]) -> str:
-    """Tell bundles with different content apart."""
-    digest = hashlib.sha256()
-    for name, content in sorted(files.items()):
-        digest.update(name.encode() + hashlib.sha256(content).digest())
-    return digest.hexdigest()[:16]

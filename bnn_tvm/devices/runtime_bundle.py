@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from .cache import Files
 from .wheels import PYTHON, download_wheels
 
 ROOT = "bnn-tvm"
@@ -42,8 +43,6 @@ here=$(dirname "$(readlink -f "$0")")
 PYTHONPATH="$here/python" exec python{PYTHON} -c \\
   'from bnn_tvm.cli import main; raise SystemExit(main())' "$@"
 """
-
-Files = dict[str, bytes]
 
 
 def collect_files(architecture: str) -> Files:

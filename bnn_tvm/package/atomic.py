@@ -1,8 +1,9 @@
-"""Write a file so that nobody ever sees half of it."""
+"""Write files so that nobody ever sees half of one."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import InputError
@@ -26,6 +27,23 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         raise InputError(f"cannot write {target}: {exc.strerror}; choose another path") from exc
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_folder(folder: str | os.PathLike[str], files: Mapping[str, bytes]) -> None:
+    """Write files, by their paths in a folder; folders are made where they do not exist.
+
+    Raises
+    ------
+    InputError
+        If one cannot be written.
+    """
+    for name, content in files.items():
+        path = Path(folder) / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise InputError(f"cannot make the folder {path.parent}: {exc.strerror}") from exc
+        write_atomically(path, content)
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

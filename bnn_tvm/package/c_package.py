@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from ..errors import InputError
-from .atomic import write_atomically
+from .atomic import write_atomically, write_folder
 from .bundle import Package
 from .manifest import Manifest
 from .reader import parse_files, read_files, read_manifest
@@ -79,12 +77,7 @@ class CPackage:
         InputError
             If the folder cannot be written.
         """
-        try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-        except OSError as exc:
-            raise InputError(f"cannot make the folder {folder}: {exc.strerror}") from exc
-        for name, content in self.files.items():
-            write_atomically(Path(folder) / name, content)
+        write_folder(folder, self.files)
 
 
 def load_package(path: str | os.PathLike[str]) -> Package | CPackage:

@@ -6,16 +6,23 @@ import stat
 import sys
 
 import pytest
-from c_harness import AARCH64, CORTEX_M4, lenet, need
+from c_harness import AARCH64, CORTEX_M4, LENET, LENET_SHAPE, lenet, need
 
+import bnn_tvm
 from bnn_tvm.benchmark.report import kernel_table, model_table, to_json
-from bnn_tvm.benchmark.runner import bench_with_runner, build_program, run_program
+from bnn_tvm.benchmark.runner import Program, bench_with_runner, build_program, run_program
 from bnn_tvm.errors import DeviceError, PackageError, ToolchainError
 
 
 def saved(target: str, folder):
     path = folder / f"{target}.bnn"
     lenet(target).save(path)
+    return path
+
+
+def saved_for_the_runtime(target: str, folder):
+    path = folder / f"{target}.bnn"
+    bnn_tvm.compile(LENET, target=target, input_shape=LENET_SHAPE).save(path)
     return path
 
 
@@ -27,10 +34,14 @@ def script(folder, name: str, text: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("board", [AARCH64, CORTEX_M4], ids=lambda board: board.target)
-def test_an_emulator_is_a_board(board, tmp_path):
+@pytest.mark.parametrize(
+    "board, save",
+    [(AARCH64, saved), (CORTEX_M4, saved), (AARCH64, saved_for_the_runtime)],
+    ids=["c-aarch64", "c-cortex-m4", "library-aarch64"],
+)
+def test_an_emulator_is_a_board(board, save, tmp_path):
     need("cmake", board.compiler, board.emulator[0])
-    report = bench_with_runner(saved(board.target, tmp_path), " ".join(board.emulator), 3)
+    report = bench_with_runner(save(board.target, tmp_path), " ".join(board.emulator), 3)
     assert report.target == board.target
     assert report.check.largest_difference < 1e-4
     assert {layer for kernel in report.kernels for layer in kernel.layers} == {
@@ -41,7 +52,8 @@ def test_an_emulator_is_a_board(board, tmp_path):
     assert kernel_table(report).row_count == len(report.kernels)
 
 
-def test_ssh_gets_the_program_on_standard_input(tmp_path):
+@pytest.mark.parametrize("save", [saved, saved_for_the_runtime])
+def test_ssh_gets_the_program_on_standard_input(save, tmp_path):
     """A stand-in for ssh that runs what it is given in a shell, as a board would."""
     need("cmake", "cc")
     ssh = script(
@@ -51,7 +63,7 @@ def test_ssh_gets_the_program_on_standard_input(tmp_path):
         "assert sys.argv[1] == 'pi@board'\n"
         "sys.exit(subprocess.run(['sh', '-c', sys.argv[2]]).returncode)",
     )
-    report = bench_with_runner(saved("host", tmp_path), f"{ssh} pi@board", 4)
+    report = bench_with_runner(save("host", tmp_path), f"{ssh} pi@board", 4)
     assert report.check.largest_difference == 0
     assert report.models[0].seconds.median > 0
 
@@ -70,23 +82,30 @@ def test_ssh_gets_the_program_on_standard_input(tmp_path):
 def test_what_a_runner_may_do_wrong(text, message, tmp_path):
     runner = script(tmp_path, "runner", text)
     with pytest.raises(DeviceError, match=message):
-        run_program(lenet("host").manifest, tmp_path / "check", runner, ())
+        run_program(lenet("host").manifest, Program((tmp_path / "check",)), runner, ())
 
 
 def test_a_runner_that_hangs_is_ended(tmp_path, monkeypatch):
     monkeypatch.setattr("bnn_tvm.benchmark.runner._SECONDS", 0.2)
     runner = script(tmp_path, "runner", "import time; time.sleep(60)")
     with pytest.raises(DeviceError, match="did not end"):
-        run_program(lenet("host").manifest, tmp_path / "check", runner, ())
+        run_program(lenet("host").manifest, Program((tmp_path / "check",)), runner, ())
 
 
 def test_a_runner_that_is_missing(tmp_path):
     with pytest.raises(ToolchainError, match="fly is not installed"):
-        run_program(lenet("host").manifest, tmp_path / "check", "fly --fast", ())
+        run_program(lenet("host").manifest, Program((tmp_path / "check",)), "fly --fast", ())
 
 
-def test_a_package_for_the_runtime_is_refused(classifier_file):
-    with pytest.raises(PackageError, match="not 'c'"):
+def test_what_is_no_package_is_refused(tmp_path):
+    (tmp_path / "text.bnn").write_text("no package")
+    with pytest.raises(PackageError, match="not a bnn_tvm package"):
+        bench_with_runner(tmp_path / "text.bnn", "env", 3)
+
+
+def test_a_package_without_a_self_test_is_not_timed(classifier_file):
+    need("cmake", "x86_64-linux-gnu-g++")
+    with pytest.raises(DeviceError, match="no self-test"):
         bench_with_runner(classifier_file, "env", 3)
 
 

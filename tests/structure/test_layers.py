@@ -22,7 +22,7 @@ LAYERS: dict[str, set[str]] = {
     "package.api": {"errors", "package"},
     "gpu": {"errors"},
     "runtime": {"errors", "package", "device", "gpu", "package.api"},
-    "devices": {"errors", "runtime"},
+    "devices": {"errors", "package", "device", "runtime"},
     "gluon": {"errors"},
     "zoo": {"errors", "gluon"},
     "importer": {"errors", "reference"},

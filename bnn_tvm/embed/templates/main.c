@@ -32,7 +32,7 @@ static unsigned char memory[${PREFIX}_ARENA_SIZE + ${PREFIX}_ARENA_ALIGNMENT];
 static float values[${input_floats} + ${output_floats}];
 static const float *inputs[INPUTS];
 static float *outputs[OUTPUTS];
-static uint64_t ticks[MAX_REPEATS][STEPS];
+static uint64_t ticks[MAX_REPEATS][STEPS], whole[MAX_REPEATS];
 
 static void *arena(void) {
   const uintptr_t rest = (uintptr_t)memory % ${PREFIX}_ARENA_ALIGNMENT;
@@ -184,14 +184,31 @@ static int run_files(char **in, char **out) {
   return 0;
 }
 
+static void time_runs(int repeats) {
+  for (int i = 0; i < repeats; ++i) {
+    const uint64_t start = read_clock(NULL);
+    run(ticks[i]);
+    whole[i] = read_clock(NULL) - start;
+  }
+}
+
+/* Prints numbers that lie `stride` apart. */
+static void print_seconds(const uint64_t *nanoseconds, int stride, int count) {
+  printf("\"seconds\": [");
+  for (int i = 0; i < count; ++i)
+    printf("%s%.9g", i ? ", " : "", (double)nanoseconds[i * stride] * 1e-9);
+  printf("]");
+}
+
 static void print_times(int repeats) {
-  printf(" \"steps\": [");
+  printf(" ");
+  print_seconds(whole, 1, repeats);
+  printf(",\n \"steps\": [");
   for (int step = 0; step < STEPS; ++step) {
-    printf("%s\n  {\"kernel\": \"%s\", \"layers\": \"%s\", \"seconds\": [", step ? "," : "",
+    printf("%s\n  {\"kernel\": \"%s\", \"layers\": \"%s\", ", step ? "," : "",
            ${prefix}_steps[step].kernel, ${prefix}_steps[step].layers);
-    for (int i = 0; i < repeats; ++i)
-      printf("%s%.9g", i ? ", " : "", (double)ticks[i][step] * 1e-9);
-    printf("]}");
+    print_seconds(&ticks[0][step], STEPS, repeats);
+    printf("}");
   }
   printf("\n ]\n");
 }
@@ -211,7 +228,7 @@ int main(int argc, char **argv) {
   lay_out_tensors();
   const float difference = check();
   const int passed = difference <= selftest_tolerance;
-  for (int i = 0; i < repeats; ++i) run(ticks[i]);
+  time_runs(repeats);
   printf("{\"name\": \"${prefix}\",\n \"self_test\": {\"passed\": %s, \"largest_difference\": %.9g},\n",
          passed ? "true" : "false", difference <= 3e38f ? (double)difference : 3e38);
   print_times(repeats);
