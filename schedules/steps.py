@@ -6,7 +6,7 @@ import math
 
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
-from tvm.tirx import IntImm
+from tvm.tirx import FloatImm, IntImm
 
 from bnn_tvm.kernels.stages import ACCUMULATE
 
@@ -24,6 +24,12 @@ def is_conditional(sch: Schedule, block: SBlockRV) -> bool:
     """Tell whether a block, alone in its innermost loop, skips what lies past a partial tile."""
     realize = sch.get(sch.get_loops(block)[-1]).body
     return not (isinstance(realize.predicate, IntImm) and int(realize.predicate))
+
+
+def has_constant_border(sch: Schedule, padded: SBlockRV) -> bool:
+    """Tell whether the border of a padded input is one number."""
+    value = sch.get(padded).body.value
+    return len(getattr(value, "args", ())) == 3 and isinstance(value.args[2], IntImm | FloatImm)
 
 
 def extent(sch: Schedule, loop: LoopRV) -> int:

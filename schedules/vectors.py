@@ -21,6 +21,7 @@ from .steps import (
     count_iterations,
     extent,
     find_block,
+    has_constant_border,
     is_conditional,
     keep_in_registers,
     largest_divisor,
@@ -29,7 +30,7 @@ from .steps import (
     unroll_all,
     vectorize_innermost,
 )
-from .tiles import ENOUGH_SUMS, Tile, rank_tiles
+from .tiles import ENOUGH_SUMS, Tile, rank_float_tiles, rank_tiles
 
 # Steps of a pooling window that are worth their code.
 _MOST_UNROLLED_STEPS = 16
@@ -48,10 +49,13 @@ class VectorUnit:
     target : Target
     pack : callable
         Names the intrinsic that packs numbers of a dtype into a word of so many bits.
+    free_loads : bool
+        Whether a multiply-add hides the loads that it needs, so that small tiles of floats win.
     """
 
     target: Target
     pack: Callable[[str, int], str]
+    free_loads: bool = False
 
     @property
     def lanes(self) -> int:
@@ -70,9 +74,9 @@ def tile_layer(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedul
     outputs = find_outputs(sch)
     if outputs is None:
         return None
-    *_, x, blocks, lanes = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
+    *_, blocks, lanes = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
     step = max(outputs.group // lanes, 1)
-    tile = choose("tile", rank_tiles(x, blocks, step, _registers_per_sum(sch), unit.target))
+    tile = choose("tile", _rank_tiles(sch, step, unit))
     sums = _split_sum(sch, tile) if kernel_kind(func) == "dense" else None
     vectors = max(tile.vectors, step)
     here, inside = tile_output(sch, outputs, tile.pixels, vectors * lanes, unit, choose)
@@ -81,16 +85,40 @@ def tile_layer(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedul
     _accumulate_in_registers(sch, here, tile.vectors)
     if sums is not None:
         _keep_sums_apart(sch, sums, here)
-    padded = find_block(sch, PADDED)
-    if padded is not None:
-        vectorize_innermost(sch, padded, unit.lanes)
+    fill_padded(sch, unit)
     return prefetch_weights(sch, around, blocks // vectors)
+
+
+def _rank_tiles(sch: Schedule, step: int, unit: VectorUnit) -> list[Tile]:
+    """List tiles of a layer, the best first, by what its sums take of the processor."""
+    block = sch.get_sblock(ACCUMULATE)
+    *_, x, blocks, _ = spatial_extents(sch, block)
+    if unit.free_loads and str(sch.get(block).writes[0].source.dtype) == "float32":
+        return rank_float_tiles(x, blocks, step, unit.target)
+    return rank_tiles(x, blocks, step, _registers_per_sum(sch), unit.target)
 
 
 def _registers_per_sum(sch: Schedule) -> int:
     """Count what one sum takes, beside that of a partial sum if there is one."""
     blocks = (sch.get_sblock(ACCUMULATE), find_block(sch, PARTIAL))
     return max(len(sch.get(block).writes) for block in blocks if block is not None)
+
+
+def fill_padded(sch: Schedule, unit: VectorUnit) -> None:
+    """Write a padded input, if there is one, as a border everywhere and then what is inside."""
+    inside = find_block(sch, PADDED)
+    if inside is None:
+        return
+    parts = [inside]
+    if has_constant_border(sch, inside):
+        parts.append(sch.decompose_padding(inside, sch.get_loops(inside)[0]))
+    for part in parts:
+        batch, *rows, last, innermost = sch.get_loops(part)
+        if len(parts) > 1:
+            sch.fuse(last, innermost)
+        vectorize_innermost(sch, part, unit.lanes)
+        if math.prod(spatial_extents(sch, part)) >= _LEAST_PARALLEL_WORK:
+            sch.parallel(sch.fuse(batch, *rows))
 
 
 def tile_output(
