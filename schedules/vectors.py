@@ -114,11 +114,11 @@ def fill_padded(sch: Schedule, unit: VectorUnit) -> None:
         parts.append(sch.decompose_padding(inside, sch.get_loops(inside)[0]))
     for part in parts:
         batch, *rows, last, innermost = sch.get_loops(part)
-        if len(parts) > 1:
+        if len(parts) > 1 and extent(sch, innermost) < unit.lanes:
             sch.fuse(last, innermost)
         vectorize_innermost(sch, part, unit.lanes)
         if math.prod(spatial_extents(sch, part)) >= _LEAST_PARALLEL_WORK:
-            sch.parallel(sch.fuse(batch, *rows))
+            sch.parallel(sch.fuse(*sch.get_loops(part)[: 1 + len(rows)]))
 
 
 def tile_output(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from tvm import te, tirx
 from tvm.ir import Expr
 
-from .border import surround
+from .border import Element, gather, surround
 from .geometry import Extents, Window
 from .groups import GroupPlan
 from .stages import ACCUMULATE
@@ -40,9 +40,45 @@ def conv(
     te.Tensor
         (N, *positions, output blocks, lanes) float32.
     """
-    blocks, *kernel, channels, lanes = (int(extent) for extent in weight.shape)
-    batch, *extents, _ = (int(extent) for extent in data.shape)
     padded = _surround(data, window, pad_value)
+    batch, *extents, _ = (int(extent) for extent in data.shape)
+    return _convolve(padded, (batch, *extents), weight, window, groups)
+
+
+def gathered_conv(
+    data: Element,
+    shape: Extents,
+    weight: te.Tensor,
+    window: Window,
+    pad_value: float,
+    groups: GroupPlan,
+) -> te.Tensor:
+    """Convolve what is computed element by element, such as an image in planes.
+
+    Parameters
+    ----------
+    data : callable
+        Gives the float32 at an index (N, *extents, C).
+    shape : tuple of int
+        (N, *extents, C).
+    weight, window, pad_value, groups
+        As `conv` takes them, and it returns what that returns.
+    """
+    padded = gather(data, shape, window, tirx.const(pad_value, "float32"))
+
+    def pixel(n: Expr, *index: Expr) -> Expr:
+        *place, channel = index
+        return padded(n, channel, *place)
+
+    return _convolve(pixel, shape[:-1], weight, window, groups)
+
+
+def _convolve(
+    padded: Element, shape: Extents, weight: te.Tensor, window: Window, groups: GroupPlan
+) -> te.Tensor:
+    """Convolve padded data, of (N, *extents) pixels without the padding."""
+    blocks, *kernel, channels, lanes = (int(extent) for extent in weight.shape)
+    batch, *extents = shape
     steps = [te.reduce_axis((0, extent), f"k{i}") for i, extent in enumerate(kernel)]
     channel = te.reduce_axis((0, channels), "kc")
 

@@ -12,6 +12,7 @@ from tvm import relax, te, tirx
 from tvm.ir import Expr
 
 from bnn_tvm.kernels import bits, bitserial, dot, floating, k_major
+from bnn_tvm.kernels.border import Element
 from bnn_tvm.kernels.elementwise import SCALAR_OPS
 from bnn_tvm.kernels.geometry import Window
 from bnn_tvm.kernels.popcount_sums import Count, Planes
@@ -34,9 +35,8 @@ from .layer_weights import (
 from .levels import SIGNS, Levels
 from .sign import sign_operand
 from .windows import conv_window, pool_window
-
-Element = Callable[..., Expr]
-"""Gives one element of a tensor at an index."""
+# Operations before an anchor that it does itself.
+_COPIED = ("nn.pad", "reshape")
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,10 @@ class _KernelBuilder:
 
     def _define(self, binding: relax.VarBinding) -> None:
         call, name = binding.value, op_name(binding.value).removeprefix("nn.")
-        if name in ("pad", "reshape"):
+        if op_name(call) in _COPIED:
+            return
+        if name == "permute_dims":
+            self._elements[binding.var] = self._permuted(call)
             return
         if self._kind in regions.DOT_LAYERS and (op_name(call) in CONVOLUTIONS or name == "matmul"):
             self._dot_layer(binding.var, call)
@@ -178,7 +181,9 @@ class _KernelBuilder:
     def _source(self, call: relax.Call) -> tuple[relax.Expr, relax.Call | None]:
         """Return what an anchor reads, past the padding or flattening inside the region."""
         before = self._lookup(call.args[0])
-        return (call.args[0], None) if before is None else (before.args[0], before)
+        if op_name(before) not in _COPIED:
+            return call.args[0], None
+        return before.args[0], before
 
     def _pack_weight(self, weight: np.ndarray, groups: int) -> PackedWeight:
         assert self._levels is not None
@@ -274,10 +279,12 @@ class _KernelBuilder:
         groups = int(call.attrs.groups)
         blocked, plan = block_float_weight(constant_of(call.args[1]), groups, self._blocking)
         weight = self._operands.constant(blocked, WEIGHT)
-        data, window = self._elements[source], conv_window(call, pad)
-        self._elements[var] = self._blocked(
-            floating.conv(data, weight, window, _pad_value(pad), plan)
-        )
+        data, window, pad_value = self._elements[source], conv_window(call, pad), _pad_value(pad)
+        if isinstance(data, te.Tensor):
+            sums = floating.conv(data, weight, window, pad_value, plan)
+        else:
+            sums = floating.gathered_conv(data, shape_of(source), weight, window, pad_value, plan)
+        self._elements[var] = self._blocked(sums)
 
     def _dense(self, var: relax.Var, call: relax.Call) -> None:
         blocked = self._blocking.block(constant_of(call.args[1]).T)
@@ -313,6 +320,10 @@ class _KernelBuilder:
         counts_padding = bool(call.attrs.count_include_pad)
         sums, divisor = floating.avg_pool(data, pool_window(call), positions, counts_padding)
         self._elements[var] = lambda *index: sums(*index) / divisor(*index)
+
+    def _permuted(self, call: relax.Call) -> Element:
+        element, axes = self._operand(call.args[0]), [int(axis) for axis in call.attrs.axes]
+        return lambda *index: element(*(index[axes.index(axis)] for axis in range(len(axes))))
 
     def _elementwise(self, var: relax.Var, call: relax.Call) -> Element:
         @functools.cache

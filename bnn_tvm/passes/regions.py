@@ -89,7 +89,8 @@ class _Divider:
         self.regions: list[Region] = []
         self._values = {binding.var: binding for binding in main_bindings(mod)}
         self._index: dict[relax.Var, int] = {}
-        self._apart = _narrowing_starts(self._values, count_uses(mod))
+        self._uses = count_uses(mod)
+        self._apart = _narrowing_starts(self._values, self._uses)
 
     def lookup(self, expr: relax.Expr) -> relax.Expr | None:
         binding = self._values.get(expr)
@@ -151,17 +152,31 @@ class _Divider:
         layer = CONVOLUTIONS[op_name(call)]
         return f"bitserial_{layer}" if is_binary else layer + suffix
 
+    def _image(self, data: relax.Expr) -> list[relax.VarBinding]:
+        """List how an image becomes channels-last, if nothing else reads that on the way."""
+        chain: list[relax.VarBinding] = []
+        while (made := self._values.get(data)) is not None and self._uses[data] == 1:
+            fits = _is_unary(made) if chain else op_name(made.value) == "permute_dims"
+            if not fits:
+                break
+            chain.insert(0, made)
+            data = made.value.args[0]
+        return chain
+
     def _producer_to_absorb(self, kind: str, call: relax.Call) -> list[relax.VarBinding]:
         """Take the padding before a convolution, or the flattening before a dense layer.
 
         The operation is copied into the region: it costs nothing there, and where nothing else
-        reads it, dead code elimination removes the original.
+        reads it, dead code elimination removes the original. A convolution of numbers also takes
+        the transposition of an image, with what is computed of the image before.
         """
         producer = self._values.get(call.args[0]) if call.args else None
         if producer is None:
             return []
         if op_name(call) in CONVOLUTIONS:
-            return [] if padding_before(call, self.lookup) is None else [producer]
+            padding = [] if padding_before(call, self.lookup) is None else [producer]
+            data = padding[0].value.args[0] if padding else call.args[0]
+            return [*(self._image(data) if kind in CONV else []), *padding]
         if kind == BITSERIAL_DENSE and op_name(producer.value) == "reshape" and _flattens(producer):
             return [producer]
         return []
@@ -189,6 +204,15 @@ def _narrowing_starts(
 
 def _holds_long(region: Region) -> bool:
     return any(op_name(binding.value) in _LONG for binding in region.bindings)
+
+
+def _is_unary(binding: relax.VarBinding) -> bool:
+    """Tell whether an operation computes each number from that at the same place, and constants."""
+    if not is_elementwise(binding.value):
+        return False
+    first, *others = arguments(binding.value)
+    is_first = isinstance(first, relax.Var) and shape_of(first) == shape_of(binding.var)
+    return is_first and not any(isinstance(arg, relax.Var) for arg in others)
 
 
 def _reads(call: relax.Call, data: relax.Expr) -> bool:
