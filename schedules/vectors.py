@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tvm import tirx
+from tvm import DataType, tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
@@ -36,6 +36,10 @@ from .tiles import ENOUGH_SUMS, Tile, rank_float_tiles, rank_tiles
 _MOST_UNROLLED_STEPS = 16
 # Words of one pixel that are worth their code; a register tile never has more.
 _MOST_UNROLLED_WORDS = 16
+# Vectors of one pixel that are worth their code, where they are only copied.
+_MOST_UNROLLED_COPIES = 128
+# The stage of TVM's own concatenations.
+_CONCATENATION = "T_concat"
 # Elements that a kernel reads or sums before a second thread is worth waking.
 _LEAST_PARALLEL_WORK = 1 << 17
 
@@ -113,12 +117,14 @@ def fill_padded(sch: Schedule, unit: VectorUnit) -> None:
     if has_constant_border(sch, inside):
         parts.append(sch.decompose_padding(inside, sch.get_loops(inside)[0]))
     for part in parts:
-        batch, *rows, last, innermost = sch.get_loops(part)
+        *rows, last, innermost = sch.get_loops(part)
         if len(parts) > 1 and extent(sch, innermost) < unit.lanes:
             sch.fuse(last, innermost)
+        else:
+            rows.append(last)
         vectorize_innermost(sch, part, unit.lanes)
         if math.prod(spatial_extents(sch, part)) >= _LEAST_PARALLEL_WORK:
-            sch.parallel(sch.fuse(*sch.get_loops(part)[: 1 + len(rows)]))
+            sch.parallel(sch.fuse(*rows))
 
 
 def tile_output(
@@ -289,6 +295,31 @@ def flatten(func: tirx.PrimFunc, unit: VectorUnit) -> Schedule | None:
     vectorize_innermost(sch, outputs.main, lanes)
     if rows:
         share_among_threads(sch, outputs.main, len(rows))
+    return sch
+
+
+def join(func: tirx.PrimFunc, unit: VectorUnit) -> Schedule | None:
+    """Copy the channels of several tensors to one, a pixel after the other.
+
+    Where each vector comes from is known when the code is made.
+    """
+    sch = Schedule(func)
+    block = find_block(sch, _CONCATENATION)
+    if kernel_kind(func) or block is None:
+        return None
+    pieces = [param.shape for param in func.params]
+    *rows, channel = sch.get_loops(block)
+    bits = DataType(str(func.params[-1].dtype)).bits
+    if len({len(shape) for shape in pieces}) > 1 or not rows:
+        return None
+    whole = math.gcd(*(int(shape[-1]) for shape in pieces))
+    lanes = largest_divisor(whole, unit.target.vector_bits // bits)
+    if extent(sch, channel) // lanes > _MOST_UNROLLED_COPIES:
+        return None
+    vectors, lane = sch.split(channel, [None, lanes])
+    sch.unroll(vectors)
+    sch.vectorize(lane)
+    share_among_threads(sch, block, len(rows))
     return sch
 
 

@@ -29,7 +29,7 @@ from .outputs import find_outputs
 from .rule import Rule, is_layer
 from .steps import spatial_extents
 from .tiles import rank_dot_tiles
-from .vectors import VectorUnit, compute_outputs, flatten, stream, tile_layer, tile_output
+from .vectors import VectorUnit, compute_outputs, flatten, join, stream, tile_layer, tile_output
 from .x86_dot import DotInstruction, accumulate_dots, fill_rows, find_dot
 from .x86_intrinsics import pack_intrinsic
 
@@ -76,9 +76,15 @@ def _stream(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | N
     return None if unit is None else stream(func, unit, choose)
 
 
+def _join(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
+    unit = _vector_unit(target)
+    return None if unit is None else join(func, unit)
+
+
 RULES = (
     Rule("x86.register_tile", "hand", _tile_layer),
     Rule("x86.flatten", "hand", _flatten),
     Rule("x86.stream", "hand", _stream),
+    Rule("x86.join", "hand", _join),
 )
 """In order; the first that fits is taken."""

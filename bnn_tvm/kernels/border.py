@@ -10,7 +10,6 @@ from tvm.ir import Expr
 from .geometry import Window
 from .stages import PADDED
 
-
 Element = Callable[..., Expr]
 """Gives one element of a tensor at an index."""
 
@@ -69,7 +68,9 @@ def gather(element: Element, shape: tuple[int, ...], window: Window, border: Exp
     return te.compute((batch, channels, *_padded(window, extents)), pixel, name=PADDED)
 
 
-def _shift(place: Sequence[Expr], window: Window, extents: Sequence[int]) -> tuple[Expr, list[Expr]]:
+def _shift(
+    place: Sequence[Expr], window: Window, extents: Sequence[int]
+) -> tuple[Expr, list[Expr]]:
     """Tell whether a place of the padded data is inside, and where it is in the data."""
     low = window.before
     inside = [

@@ -33,7 +33,8 @@ from .dataflow import (
 from .fuse_regions import COMPOSITE, LAYER, PREFIX, read_levels
 from .levels import SIGNS, Levels
 from .move_bits import can_move_bits, move_bits
-from .region_kernel import build_region_kernel, pack_levels
+from .pack_levels import pack_levels
+from .region_kernel import build_region_kernel
 from .regions import BITPACK, BITSERIAL_MAX_POOL, BITUNPACK, ELEMENTWISE
 
 KERNEL_OF_LAYER = "bnn.kernel_of_layer"

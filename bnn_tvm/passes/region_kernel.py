@@ -33,8 +33,10 @@ from .layer_weights import (
     pack_weight,
 )
 from .levels import SIGNS, Levels
+from .pack_levels import pack_levels
 from .sign import sign_operand
 from .windows import conv_window, pool_window
+
 # Operations before an anchor that it does itself.
 _COPIED = ("nn.pad", "reshape")
 
@@ -403,37 +405,6 @@ class _KernelBuilder:
         channels = np.broadcast_to(limits.reshape(-1), shape_of(var)[-1:])
         limit = self._operands.constant(_count_limits(channels, int(packed.base[0]), groups))
         return lambda *index: limit(index[-1]) - count(*index)
-
-
-def pack_levels(
-    element: Element, shape: tuple[int, ...], levels: Levels, word_bits: int
-) -> te.Tensor:
-    """Pack quantized numbers into bit planes, or signs into the one plane that they are.
-
-    Parameters
-    ----------
-    element : callable
-        Gives the number at an index.
-    shape : tuple of int
-        (..., channels).
-    levels : Levels
-    word_bits : int
-
-    Returns
-    -------
-    te.Tensor
-        (..., planes * words).
-    """
-    if levels == SIGNS:
-        return bits.pack_elements(element, shape, word_bits)
-    scale = levels.top / 2 if levels.signed else float(levels.top)
-    offset = -scale * levels.lowest + 0.5
-
-    def index(*at: Expr) -> Expr:
-        scaled = element(*at) * tirx.const(scale, "float32") + tirx.const(offset, "float32")
-        return scaled.astype("int32")
-
-    return bits.pack_digits(index, shape, levels.bits, word_bits)
 
 
 def _count_limits(limits: np.ndarray, fan_in: int, groups: int) -> np.ndarray:

@@ -18,7 +18,16 @@ from bnn_tvm.kernels.dot import BF16, INT8
 from bnn_tvm.kernels.stages import ELEMENTWISE
 
 from .binary import CONVOLUTIONS, layer_shape, padding_before, reason_not_binary
-from .dataflow import arguments, count_uses, dtype_of, is_tensor, main_bindings, op_name, shape_of
+from .dataflow import (
+    arguments,
+    count_uses,
+    dtype_of,
+    is_tensor,
+    main_bindings,
+    main_result,
+    op_name,
+    shape_of,
+)
 from .evaluate import is_elementwise
 from .levels import SIGNS, Levels, activation_levels
 
@@ -234,4 +243,14 @@ def divide_into_regions(mod: IRModule) -> list[Region]:
     for binding in main_bindings(mod):
         if isinstance(binding.value, relax.Call):
             divider.add(binding)
-    return divider.regions
+    return _drop_unread(divider.regions, mod)
+
+
+def _drop_unread(regions: list[Region], mod: IRModule) -> list[Region]:
+    """Leave out regions that only copies in other regions were made of."""
+    read, kept = set(main_result(mod)), []
+    for region in reversed(regions):
+        if any(binding.var in read for binding in region.bindings):
+            kept.append(region)
+            read.update(region.inputs())
+    return kept[::-1]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 from relax_harness import (
+    TARGETS,
     assert_same,
     module,
     random_floats,
     random_signs,
     run,
+    run_lowered,
     run_passes,
 )
 from tvm import relax
@@ -146,3 +148,26 @@ def test_a_reason_is_given_for_every_layer_that_stays_in_float(body, reason):
     call, lookup = layer_call(body, SHAPE)
     given = reason_not_binary(call, lookup)
     assert given.startswith(reason) and bool(given) == bool(reason)
+
+
+def normalized_image(g, x):
+    """BatchNorm on an image of few channels, then a convolution of numbers."""
+    scaled = g.affine(x, random_floats(1, 8), random_floats(2, 8))
+    return g.conv(g(op.clip(scaled, -1.0, 1.0)), random_floats(3, 8, 8, 3, 3), padding=1)
+
+
+def image_read_twice(g, x):
+    scaled = g.affine(x, random_floats(1, 8), random_floats(2, 8))
+    return g(op.concat([g.conv(scaled, random_floats(3, 8, 8, 1, 1)), scaled], 1))
+
+
+@pytest.mark.parametrize("network, absorbed", [(normalized_image, True), (image_read_twice, False)])
+def test_a_convolution_transposes_and_scales_an_image_that_only_it_reads(network, absorbed):
+    given = module(network, SHAPE)
+    before = fold_thresholds(convert_layout(given))
+    (conv,) = [region for region in divide_into_regions(before) if region.kind == "conv2d"]
+    assert (conv.inputs() == list(before["main"].params)) == absorbed
+    x = random_floats(0, *SHAPE)
+    assert_same(run(before, [x]), run(fuse_regions(before), [x]))
+    for target in TARGETS:
+        assert_same(run(given, [x]), run_lowered(given, [x], target), atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from bnn_tvm.schedules import RULES, portable, x86
 from bnn_tvm.schedules.rule import apply_first
@@ -66,6 +67,22 @@ def test_vector_targets_schedule_layers_by_hand(target):
     names = {rule.name for rule in x86.RULES}
     for kind in ("bitserial_conv2d", "bitserial_dense", "conv2d", "dense", "avg_pool2d"):
         assert chosen[kind] & names, kind
+
+
+@pytest.mark.parametrize("widths", [(64, 32, 48), (5, 10), (3, 8)], ids=str)
+@pytest.mark.parametrize("target", TARGETS[:2])
+def test_concatenations_are_copied_by_vectors(widths, target):
+    def joined(g, *pieces):
+        return g(op.concat(list(pieces), axis=-1))
+
+    shapes = [(1, 3, 4, width) for width in widths]
+    pieces = [random_floats(seed, *shape) for seed, shape in enumerate(shapes)]
+    mod = relax.transform.LegalizeOps()(module(joined, *shapes))
+    (name,) = [g for g, func in mod.functions.items() if isinstance(func, tirx.PrimFunc)]
+    scheduled = apply_first(RULES, mod[name], get_target(target))
+    assert scheduled.rule == "x86.join"
+    mod.update_func(name, scheduled.func)
+    assert_same([np.concatenate(pieces, axis=-1)], run(mod, pieces, target))
 
 
 def test_narrow_targets_get_the_portable_rule():
