@@ -14,6 +14,8 @@ from .measuring import Measure
 
 # Words that each sum runs over, vectors of a tile, tiles: what they load fits the smallest L1.
 _WORDS, _VECTORS, _TILES = 64, 2, 4
+# Each sum runs over them so often that its beginning and end do not count.
+_REPEATS = 32
 # Registers that are not sums: weights and what they are multiplied with.
 _SPARE_REGISTERS = 4
 _SAMPLES = 5
@@ -48,27 +50,28 @@ def _peak_kernel(target: Target, binary: bool) -> tuple[Schedule, int]:
     lanes //= bits
     data = te.placeholder((_TILES, rows, _WORDS), dtype, "data")
     weight = te.placeholder((_WORDS, _VECTORS, lanes), dtype, "weight")
-    k = te.reduce_axis((0, _WORDS), "k")
+    axes = [te.reduce_axis((0, _REPEATS), "again"), te.reduce_axis((0, _WORDS), "k")]
 
     def product(tile: tirx.Var, row: tirx.Var, vector: tirx.Var, lane: tirx.Var) -> tirx.PrimExpr:
-        a, b = data[tile, row, k], weight[k, vector, lane]
-        return te.sum(tirx.popcount(a ^ b).astype(sum_dtype) if binary else a * b, axis=k)
+        a, b = data[tile, row, axes[1]], weight[axes[1], vector, lane]
+        return te.sum(tirx.popcount(a ^ b).astype(sum_dtype) if binary else a * b, axis=axes)
 
     result = te.compute((_TILES, rows, _VECTORS, lanes), product, name="result")
     schedule = Schedule(te.create_prim_func([data, weight, result]))
     _keep_in_registers(schedule)
-    return schedule, math.prod(map(int, result.shape)) * _WORDS * (bits if binary else 1)
+    words = math.prod(map(int, result.shape)) * _WORDS * _REPEATS
+    return schedule, words * (bits if binary else 1)
 
 
 def _keep_in_registers(schedule: Schedule) -> None:
     block = schedule.get_sblock("result")
-    tile, row, vector, lane, k = schedule.get_loops(block)
-    schedule.reorder(tile, k, row, vector, lane)
+    tile, row, vector, lane, again, k = schedule.get_loops(block)
+    schedule.reorder(tile, again, k, row, vector, lane)
     sums = schedule.cache_write(block, 0, "global")
     schedule.reverse_compute_at(sums, tile)
     for stage in (block, sums):
         _unroll_tile(schedule, stage)
-    _unroll_tile(schedule, schedule.decompose_reduction(block, k))
+    _unroll_tile(schedule, schedule.decompose_reduction(block, again))
 
 
 def _unroll_tile(schedule: Schedule, stage: SBlockRV) -> None:
