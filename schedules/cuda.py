@@ -10,6 +10,7 @@ from bnn_tvm.kernels.stages import PACK
 from bnn_tvm.target import Target
 
 from .choices import Choose
+from .cuda_gemm import multiply_bits
 from .rule import Rule, kernel_kind
 from .steps import spatial_extents
 
@@ -70,5 +71,8 @@ def _bind(sch: Schedule, block: SBlockRV, threads: int) -> LoopRV:
     return lane
 
 
-RULES = (Rule("cuda.one_thread_each", "portable", _one_thread_each),)
+RULES = (
+    Rule("cuda.multiply_bits", "hand", multiply_bits),
+    Rule("cuda.one_thread_each", "portable", _one_thread_each),
+)
 """In order; the last fits every kernel."""

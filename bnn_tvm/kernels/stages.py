@@ -12,6 +12,15 @@ PADDED = "padded"
 ACCUMULATE = "accumulate"
 """The reduction: a sum of products, of disagreeing bits, or a pooling."""
 
+WINDOWS = "windows"
+"""The bits of each window as a row of a matrix."""
+
+ONES = "ones"
+"""How many bits of each window are 1."""
+
+SUMS = "sums"
+"""What was accumulated, as a matrix of rows and columns."""
+
 PARTIAL = "partial"
 """Sums of a part of the reduction in a narrower type, which `ACCUMULATE` adds up."""
 

@@ -11,13 +11,13 @@ import numpy as np
 from tvm import relax, te, tirx
 from tvm.ir import Expr
 
-from bnn_tvm.kernels import bits, bitserial, dot, floating, k_major
+from bnn_tvm.kernels import bit_gemm, bits, bitserial, dot, floating, k_major
 from bnn_tvm.kernels.border import Element
 from bnn_tvm.kernels.elementwise import SCALAR_OPS
 from bnn_tvm.kernels.geometry import Window
-from bnn_tvm.kernels.popcount_sums import Count, Planes
+from bnn_tvm.kernels.popcount_sums import Planes
 from bnn_tvm.kernels.stages import COMMON, RESULT, VALUE, WEIGHT
-from bnn_tvm.target import Target
+from bnn_tvm.target import CudaTarget, Target
 
 from . import regions
 from .binary import CONVOLUTIONS
@@ -25,6 +25,7 @@ from .common_value import find_common
 from .dataflow import constant_of, dtype_of, is_tensor, op_name, shape_of, stored_dtype
 from .dot_weights import block_conv_weight, block_dense_weight, stored_border
 from .fuse_regions import read_levels
+from .gemm_layers import count_by_gemm, fits_gemm
 from .layer_weights import (
     Blocking,
     PackedWeight,
@@ -107,6 +108,7 @@ class _KernelBuilder:
         self._kind = kind
         self._word_bits = target.word_bits
         self._carry_save = target.has_ternary_logic
+        self._gpu = target.gpu if isinstance(target, CudaTarget) else None
         element_bits = self._word_bits if kind in regions.ON_BITS else 32
         self._along_k = target.counts_along_k and kind in regions.LAYERS_ON_BITS
         lanes = k_major.OUTPUTS if self._along_k else target.vector_bits // element_bits
@@ -198,7 +200,7 @@ class _KernelBuilder:
         channels = shape_of(source)[-1]
         words = bits.word_count(channels, self._word_bits)
         border = bitserial.border_word(channels, self._word_bits, words, int(pad_value == 1))
-        count = self._blocked(self._count_windows(data, packed, window, border))
+        count = self._count_windows(data, packed, window, border)
         correction = self._border_correction(call, window, source, pad_value)
         self._elements[var] = self._dot(count, packed, correction)
         if packed.planes == Planes() and self._levels == SIGNS and correction is None:
@@ -206,13 +208,18 @@ class _KernelBuilder:
 
     def _count_windows(
         self, data: te.Tensor, packed: PackedWeight, window: Window, border: Callable[[Expr], Expr]
-    ) -> Count:
+    ) -> Element:
+        if self._gpu is not None and fits_gemm(packed):
+            windows = bit_gemm.conv_words(data, window, border)
+            return count_by_gemm(windows, packed, self._gpu, self._operands.constant)
         if self._along_k and packed.mask is None and packed.groups.step == 0:
             weight = self._weight_along_k(packed)
-            return k_major.bitserial_conv(data, weight, window, packed.planes, border)
+            return self._blocked(
+                k_major.bitserial_conv(data, weight, window, packed.planes, border)
+            )
         weight = self._operands.constant(packed.words, WEIGHT)
         mask = None if packed.mask is None else self._operands.constant(packed.mask)
-        return bitserial.bitserial_conv(
+        counts = bitserial.bitserial_conv(
             data,
             weight,
             window,
@@ -222,6 +229,7 @@ class _KernelBuilder:
             mask,
             carry_save=self._carry_save,
         )
+        return self._blocked(counts)
 
     def _weight_along_k(self, packed: PackedWeight) -> te.Tensor:
         laid = k_major.lay_along_k(packed.words, packed.planes.weight)
@@ -248,16 +256,22 @@ class _KernelBuilder:
         source, _ = self._source(call)
         *inputs, channels = shape_of(source)[1:]
         packed = self._pack_weight(constant_of(call.args[1]).T.reshape(-1, *inputs, channels), 1)
-        count = self._blocked(self._count_rows(self._words[source], packed))
+        count = self._count_rows(self._words[source], packed)
         self._elements[var] = self._dot(count, packed, None)
         if packed.planes == Planes() and self._levels == SIGNS:
             self._signs_of_count = (count, packed)
 
-    def _count_rows(self, data: te.Tensor, packed: PackedWeight) -> Count:
+    def _count_rows(self, data: te.Tensor, packed: PackedWeight) -> Element:
+        planes = packed.planes
+        if self._gpu is not None and fits_gemm(packed):
+            rows = bit_gemm.dense_words(data)
+            return count_by_gemm(rows, packed, self._gpu, self._operands.constant)
         if self._along_k:
-            return k_major.bitserial_dense(data, self._weight_along_k(packed), packed.planes)
+            laid = self._weight_along_k(packed)
+            return self._blocked(k_major.bitserial_dense(data, laid, planes))
         weight = self._operands.constant(packed.words, WEIGHT)
-        return bitserial.bitserial_dense(data, weight, packed.planes, carry_save=self._carry_save)
+        carry_save = self._carry_save
+        return self._blocked(bitserial.bitserial_dense(data, weight, planes, carry_save=carry_save))
 
     def _dot(self, count: Element, packed: PackedWeight, correction: Element | None) -> Element:
         """Turn weighted disagreements into the dot product, as float32."""

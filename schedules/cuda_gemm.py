@@ -1,0 +1,228 @@
+"""Schedule products of bit matrices for the tensor cores of NVIDIA GPUs.
+
+A block of threads computes a tile of rows (windows) and columns (outputs). Its warps divide the
+tile, or K. Steps of K are copied to shared memory while others are multiplied. The sums go through
+shared memory once more, so that the threads of a warp then have neighbouring channels of one row:
+what is read, written and packed behind them lies side by side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from tvm import tirx
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import LoopRV, SBlockRV
+from tvm.tirx import IndexMap
+
+from bnn_tvm.kernels.bit_gemm import COLUMNS, ROWS
+from bnn_tvm.kernels.stages import ACCUMULATE, ONES, SUMS, WINDOWS
+from bnn_tvm.target import CudaTarget, Target
+
+from .choices import Choose
+from .cuda_intrinsics import SHARED, multiply_tiles
+from .cuda_splice import cut_stage, paste_stage
+from .cuda_tiles import STAGES, GemmTile, rank_gemm_tiles
+from .outputs import Outputs, find_outputs
+from .steps import extent, find_block, spatial_extents, unroll_all
+
+LANES = 32
+_LOCAL = "local"
+# Words that one thread copies with one instruction.
+_MOST_AT_ONCE = 4
+_INSIDE, _APART = "inside", "apart"
+
+
+def multiply_bits(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
+    """Multiply on tensor cores, or count bits in the same loops where they multiply none."""
+    if not isinstance(target, CudaTarget):
+        return None
+    sch = Schedule(func)
+    if find_block(sch, SUMS) is None or find_outputs(sch) is None:
+        return None
+    ones = None
+    if find_block(sch, ONES) is not None:
+        func, ones = cut_stage(func, ONES)
+        sch = Schedule(func)
+    outputs = find_outputs(sch)
+    assert outputs is not None
+    written = _write_in_rows(sch, outputs)
+    tile, warps = _choose_tile(sch, target, choose)
+    block = _multiply(sch, tile, warps, target)
+    _write_behind(sch, written, outputs, block, warps)
+    if ones is None:
+        return sch
+    return _count_ones(sch, ones, warps, choose("ones", (_INSIDE, _APART)))
+
+
+def _choose_tile(sch: Schedule, target: CudaTarget, choose: Choose) -> tuple[GemmTile, int]:
+    """Choose a tile; return it and the number of warps of a block."""
+    parts, rows, columns, *_ = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
+    words = math.prod(spatial_extents(sch, sch.get_sblock(WINDOWS))[-2:])
+    tile = choose("tile", rank_gemm_tiles(rows, columns, words, parts, target))
+    return tile, parts * tile.warps
+
+
+def _write_in_rows(sch: Schedule, outputs: Outputs) -> list[SBlockRV]:
+    """Let outputs have two axes, rows and channels, and share their numbers in registers.
+
+    Returns
+    -------
+    list of SBlockRV
+        What computes and writes the outputs, each after what it reads.
+    """
+    shared = outputs.main_is_numbers and bool(outputs.packed or outputs.results)
+    followers = [*outputs.results, *(packed.value for packed in outputs.packed)]
+    written = [outputs.main]
+    if shared and outputs.main_is_output:
+        written.append(sch.cache_write(outputs.main, 0, _LOCAL, consumer_blocks=followers))
+    elif shared:
+        sch.set_scope(outputs.main, 0, _LOCAL)
+    for packed in outputs.packed:
+        sch.compute_inline(packed.value)
+    written += outputs.results
+    written += [packed.pack for packed in outputs.packed if outputs.main_is_numbers]
+    if shared:
+        shape = spatial_extents(sch, outputs.main)
+        sch.transform_layout(outputs.main, ("write", 0), _in_rows(shape, len(shape)))
+    for block in written:
+        shape = spatial_extents(sch, block)
+        sch.transform_block_layout(block, _in_rows(shape, len(sch.get(block).iter_vars)))
+    return written
+
+
+def _in_rows(shape: Sequence[int], axes: int) -> IndexMap:
+    """Join all but the last of some extents into rows; what comes behind them stays."""
+    rows = len(shape) - 1
+
+    def join(*index: tirx.Var) -> list[tirx.Var]:
+        strides = [math.prod(shape[axis + 1 : -1]) for axis in range(rows)]
+        row = sum(at * stride for at, stride in zip(index, strides, strict=False))
+        return [row, *index[rows:]]
+
+    return IndexMap.from_func(join, ndim=axes, index_dtype="int32")
+
+
+def _multiply(sch: Schedule, tile: GemmTile, warps: int, target: CudaTarget) -> LoopRV:
+    """Schedule what is summed; return the loop around what one block of threads computes."""
+    accumulate, windows = sch.get_sblock(ACCUMULATE), sch.get_sblock(WINDOWS)
+    spread = sch.cache_write(accumulate, 0, _LOCAL)
+    sch.transform_layout(spread, ("write", 0), _as_matrix)
+    sch.set_scope(spread, 0, SHARED)
+    sch.set_scope(windows, 0, SHARED)
+    part, i, j, row, pair, half, odd = sch.get_loops(spread)
+    block_rows, down, tile_rows = sch.split(i, [None, tile.warps_down, tile.rows])
+    block_columns, across, tile_columns = sch.split(j, [None, tile.warps_across, tile.columns])
+    inner = [tile_rows, tile_columns, half, odd]
+    sch.reorder(block_rows, block_columns, part, down, across, row, pair, *inner)
+    sch.bind(block_rows, "blockIdx.y")
+    sch.bind(block_columns, "blockIdx.x")
+    sch.bind(sch.fuse(part, down, across), "threadIdx.y")
+    thread = sch.fuse(row, pair)
+    sch.bind(thread, "threadIdx.x")
+    unroll_all(sch, inner)
+    weights = sch.cache_read(accumulate, 1, SHARED)
+    sch.compute_at(accumulate, thread, preserve_unit_loops=True)
+    step = _sum_in_steps(sch, accumulate)
+    vector = spatial_extents(sch, windows)[-1]
+    for copied, at_once in ((windows, vector), (weights, _MOST_AT_ONCE)):
+        sch.compute_at(copied, step, preserve_unit_loops=True)
+        _copy_together(sch, copied, warps, at_once)
+    _copy_ahead(sch, step)
+    _multiply_tiles(sch, accumulate, step, tile, target)
+    return block_columns
+
+
+def _as_matrix(
+    part: tirx.Var, i: tirx.Var, j: tirx.Var, row: tirx.Var, pair: tirx.Var, half: tirx.Var,
+    odd: tirx.Var,
+) -> list[tirx.Var]:  # fmt: skip
+    """Say in which row and column a thread's sums stand."""
+    return [part, i * ROWS + half * 8 + row, j * COLUMNS + pair * 2 + odd]
+
+
+def _sum_in_steps(sch: Schedule, block: SBlockRV) -> LoopRV:
+    """Sum one thread's share of a warp's tile; return the loop over steps of K around it."""
+    part, i, j, row, pair, half, odd, step, group, lane = sch.get_loops(block)[-10:]
+    sch.reorder(step, part, row, pair, i, j, half, odd, group, lane)
+    return step
+
+
+def _multiply_tiles(
+    sch: Schedule, block: SBlockRV, step: LoopRV, tile: GemmTile, target: CudaTarget
+) -> None:
+    """Let tensor cores multiply what a warp has of one step."""
+    i, *_, group, lane = sch.get_loops(block)[-6:]
+    words, form = (extent(sch, group), extent(sch, lane)), target.gpu.b1_mma
+    init = sch.decompose_reduction(block, step)
+    unroll_all(sch, sch.get_loops(init)[-7:])
+    if form != "none":
+        sch.tensorize(i, multiply_tiles(form, tile.rows, tile.columns, *words))
+
+
+def _copy_together(sch: Schedule, block: SBlockRV, warps: int, vector: int) -> None:
+    """Copy one part of a step after the other to shared memory, by all threads of a block."""
+    words = sch.fuse(*sch.get_loops(block)[-5:])
+    _, warp, lane, word = sch.split(words, [None, warps, LANES, vector])
+    sch.bind(warp, "threadIdx.y")
+    sch.bind(lane, "threadIdx.x")
+    sch.vectorize(word)
+
+
+def _copy_ahead(sch: Schedule, step: LoopRV) -> None:
+    """Copy steps while earlier ones are multiplied, past the registers where the GPU can."""
+    ahead = min(STAGES, extent(sch, step)) - 1
+    if ahead < 1:
+        return
+    sch.annotate(step, "software_pipeline_stage", [0, 0, ahead])
+    sch.annotate(step, "software_pipeline_order", [0, 1, 2])
+    sch.annotate(step, "software_pipeline_async_stages", [0])
+
+
+def _write_behind(
+    sch: Schedule, written: Sequence[SBlockRV], outputs: Outputs, block: LoopRV, warps: int
+) -> None:
+    """Compute the outputs of a block's tile: a warp has 32 channels of one row at a time."""
+    sums = sch.get_sblock(SUMS)
+    for stage in (sums, *written):
+        sch.reverse_compute_at(stage, block, preserve_unit_loops=True)
+    lanes = [_lane_loop(sch, stage) for stage in written]
+    if len(lanes) > 1:
+        sch.merge(*lanes)
+    row, word, lane = _loops_of_lane(sch, written[0])
+    _, warp = sch.split(sch.fuse(row, word), [None, warps])
+    sch.bind(warp, "threadIdx.y")
+    sch.bind(lane, "threadIdx.x")
+    sch.compute_at(sums, lane, preserve_unit_loops=True)
+    sch.set_scope(sums, 0, _LOCAL)
+
+
+def _lane_loop(sch: Schedule, block: SBlockRV) -> LoopRV:
+    """Return the loop over the 32 channels of a word, or of as many numbers."""
+    axes = len(sch.get(block).iter_vars)
+    last = sch.get_loops(block)[-1]
+    return last if axes == 3 else sch.split(last, [None, LANES])[1]
+
+
+def _loops_of_lane(sch: Schedule, block: SBlockRV) -> Sequence[LoopRV]:
+    return sch.get_loops(block)[-3:]
+
+
+def _count_ones(sch: Schedule, ones: tirx.Stmt, warps: int, where: str) -> Schedule:
+    """Count the ones of each window by a warp: in the block that needs them, or before."""
+    (func,) = sch.mod.functions.values()
+    sch = Schedule(paste_stage(func, ones))
+    block = sch.get_sblock(ONES)
+    if where == _INSIDE:
+        inside = sch.get_loops(sch.get_sblock(f"{ACCUMULATE}_local"))[1]
+        sch.compute_at(block, inside, preserve_unit_loops=True)
+        # TVM overlays what is in dynamic shared memory, and loses sight of so small a buffer.
+        sch.set_scope(block, 0, "shared")
+    row, k = sch.get_loops(block)[-2:]
+    outer, warp = sch.split(row, [None, warps])
+    if where == _APART:
+        sch.bind(outer, "blockIdx.x")
+    sch.bind(warp, "threadIdx.y")
+    sch.bind(sch.split(k, [None, LANES])[1], "threadIdx.x")
+    return sch

@@ -1,0 +1,149 @@
+"""Give scheduled kernels the instructions that no schedule primitive leads to.
+
+`use_instructions` runs last, when device code is generated: kernels stay what they compute until
+then, so that their loops can be run anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tvm_ffi
+from tvm import tirx
+from tvm.backend.cuda.op import cuda_func_call
+from tvm.ir import Call, Expr, Op, Range
+from tvm.ir.expr import TensorLoad
+from tvm.s_tir import MatchBufferRegion, SBlock, SBlockRealize
+from tvm.tirx import BufferStore, For, ForKind, IntImm
+
+from bnn_tvm.kernels.stages import PACK, WINDOWS
+from bnn_tvm.target import CudaTarget
+
+_IF = Op.get("prim.if_then_else")
+_WARP = 32
+_WORD_BYTES = 4
+_ALL_LANES = 0xFFFFFFFF
+
+# Copies past the registers; nothing is read, and zeros are written, where the condition is false.
+_COPY_OR_ZERO = """
+__device__ __forceinline__ void {name}(unsigned* to, const unsigned* from, bool inside) {{
+  const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.{cache}.shared.global [%0], [%1], {size}, %2;"
+               :: "r"(address), "l"(from), "r"(inside ? {size} : 0) : "memory");
+}}
+"""
+
+
+def use_instructions(func: tirx.PrimFunc, target: CudaTarget) -> tirx.PrimFunc:
+    """Copy windows without passing registers, and pack signs by one vote of a warp.
+
+    Parameters
+    ----------
+    func : PrimFunc
+        Scheduled.
+    target : CudaTarget
+    """
+    body = tvm_ffi.structural_map(func.body, (For, _pack_by_vote))
+    if target.gpu.async_copy:
+        body = tvm_ffi.structural_map(body, (For, _copy_past_registers))
+    return func.with_body(body)
+
+
+def _blocks_inside(loop: For) -> list[SBlockRealize]:
+    """List the blocks that a loop runs directly."""
+    body = loop.body
+    stages = list(body.seq) if isinstance(body, tirx.SeqStmt) else [body]
+    return [stage for stage in stages if isinstance(stage, SBlockRealize)]
+
+
+def _pack_by_vote(loop: For) -> For:
+    """Let each thread of a warp tell one sign of a word; all of them then know the word."""
+    is_warp = loop.kind == ForKind.THREAD_BINDING and int(loop.extent) == _WARP
+    if not is_warp or not any(_packs(realize) for realize in _blocks_inside(loop)):
+        return loop
+
+    def vote(realize: SBlockRealize) -> SBlockRealize:
+        return _vote(realize) if _packs(realize) else realize
+
+    body = tvm_ffi.structural_map(loop.body, (SBlockRealize, vote))
+    return _with_body(loop, body)
+
+
+def _packs(realize: SBlockRealize) -> bool:
+    return str(realize.block.name_hint).startswith(PACK)
+
+
+def _vote(realize: SBlockRealize) -> SBlockRealize:
+    """Replace ``word += select(x < 0, 0, 1 << lane)`` by a vote of ``x >= 0``."""
+    block = realize.block
+    store = block.body
+    bit = store.value.b
+    is_set = tirx.Not(bit.condition)
+    word = tirx.call_extern("uint32", "__ballot_sync", tirx.const(_ALL_LANES, "uint32"), is_set)
+    axes = [tirx.IterVar(a.dom, a.var, tirx.IterVar.DataPar) for a in block.iter_vars]
+    reads = [read for read in block.reads if not read.source.same_as(store.buffer)]
+    voted = SBlock(
+        axes, reads, block.writes, block.name_hint, BufferStore(store.buffer, word, store.indices)
+    )
+    return SBlockRealize(realize.iter_values, realize.predicate, voted)
+
+
+def _copy_past_registers(loop: For) -> For | SBlockRealize:
+    """Make one asynchronous copy of a vector of windows that are zero past their border."""
+    if loop.kind != ForKind.VECTORIZED or not isinstance(loop.body, SBlockRealize):
+        return loop
+    realize = loop.body
+    store = realize.block.body
+    if realize.block.name_hint != WINDOWS or not _is_load_or_zero(store.value):
+        return loop
+    inside, load, _ = store.value.args
+    words = int(loop.extent)
+    first = (tirx.Var, _at_zero(loop.loop_var))
+    values = [tvm_ffi.structural_map(value, first) for value in realize.iter_values]
+    predicate = tvm_ffi.structural_map(realize.predicate, first)
+    return SBlockRealize(values, predicate, _copy_block(realize.block, store, load, inside, words))
+
+
+def _is_load_or_zero(value: Expr) -> bool:
+    if not isinstance(value, Call) or not value.op.same_as(_IF):
+        return False
+    _, load, otherwise = value.args
+    is_zero = isinstance(otherwise, IntImm) and int(otherwise) == 0
+    return isinstance(load, TensorLoad) and is_zero
+
+
+def _at_zero(zero: tirx.Var) -> Callable[[tirx.Var], Expr]:
+    return lambda var: tirx.const(0, str(var.ty.dtype)) if var.same_as(zero) else var
+
+
+def _copy_block(
+    block: SBlock, store: BufferStore, load: TensorLoad, inside: Expr, words: int
+) -> SBlock:
+    size = words * _WORD_BYTES
+    name = f"bnn_copy_or_zero_{size}"
+    source = _COPY_OR_ZERO.format(name=name, size=size, cache="cg" if size == 16 else "ca")
+    to, to_region = _vector(store.buffer, store.indices, words)
+    of, of_region = _vector(load.source, load.indices, words)
+    call = cuda_func_call(name, to.access_ptr("w"), of.access_ptr("r"), inside, source_code=source)
+    matches = [MatchBufferRegion(to, to_region), MatchBufferRegion(of, of_region)]
+    return SBlock(
+        block.iter_vars, [of_region], [to_region], block.name_hint, tirx.Evaluate(call), None,
+        None, matches,
+    )  # fmt: skip
+
+
+def _vector(
+    buffer: tirx.Var, indices: list[Expr], words: int
+) -> tuple[tirx.Var, tirx.BufferRegion]:
+    """Describe neighbouring words from an element on."""
+    *outer, last = indices
+    ranges = [*(Range.from_min_extent(i, 1) for i in outer), Range.from_min_extent(last, words)]
+    view = tirx.decl_buffer((words,), "uint32", "vector", scope=buffer.scope(), offset_factor=1)
+    return view, tirx.BufferRegion(buffer, ranges)
+
+
+def _with_body(loop: For, body: tirx.Stmt) -> For:
+    return For(
+        loop.loop_var, loop.min, loop.extent, loop.kind, body, loop.thread_binding,
+        loop.annotations, loop.step,
+    )  # fmt: skip

@@ -1,0 +1,107 @@
+"""Kernels scheduled for GPUs, run serially on the processor, against the same ones unscheduled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bnn_tvm.schedules import cuda
+from bnn_tvm.schedules.choices import walk
+from cuda_serial_harness import run_serially, schedule, serialize, without_instructions
+from relax_harness import lower, module, random_floats, random_signs
+from tvm import relax, tirx
+
+from bnn_tvm.kernels.stages import KERNEL, NUM_OUTPUTS
+
+op = relax.op
+AND, XOR = "sm_80", "sm_75"
+
+
+def kernels(body, *shapes, target=AND, kind="bitserial"):
+    lowered = lower(module(body, *shapes), target)
+    functions = [f for f in lowered.functions.values() if isinstance(f, tirx.PrimFunc)]
+    return [f for f in functions if str(f.attrs[KERNEL]).startswith(kind)]
+
+
+def operands(func, seed=0):
+    generator = np.random.default_rng(seed)
+    draws = {
+        "uint32": lambda shape: generator.integers(0, 2**32, shape, dtype=np.uint32),
+        "int32": lambda shape: generator.integers(0, 3, shape).astype(np.int32),
+        "float32": lambda shape: generator.standard_normal(shape).astype(np.float32),
+    }
+    inputs = func.params[: -int(func.attrs[NUM_OUTPUTS])]
+    return [draws[str(p.dtype)](tuple(int(extent) for extent in p.shape)) for p in inputs]
+
+
+def check(func, scheduled):
+    arrays = operands(func)
+    expected = run_serially(func, arrays)
+    for a, b in zip(expected, run_serially(serialize(scheduled), arrays), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+SHAPES = {
+    "64 channels": (1, 64, 64, (7, 7), {}),
+    "odd map and batch": (3, 32, 64, (5, 3), {}),
+    "128 channels, even map": (1, 128, 32, (4, 4), {}),
+    "channels past a word": (2, 40, 33, (5, 5), {}),
+    "more outputs than a tile": (1, 32, 96, (3, 3), {}),
+    "1x1": (1, 64, 64, (6, 6), {"kernel": 1, "pad": 0}),
+    "stride": (1, 64, 32, (9, 9), {"stride": 2}),
+    "padding of ones": (1, 40, 32, (4, 4), {"pad_value": 1.0}),
+    "padding of zeros": (1, 32, 32, (4, 4), {"pad_value": 0.0}),
+}
+
+
+def conv_kernels(case, target):
+    batch, channels, outputs, (height, width), options = SHAPES[case]
+    kernel, stride, pad = (options.get(k, d) for k, d in (("kernel", 3), ("stride", 1), ("pad", 1)))
+    positions = [(size + 2 * pad - kernel) // stride + 1 for size in (height, width)]
+    shortcut = (batch, outputs, *positions)
+
+    def body(g, x, y):
+        bits = g.sign(x)
+        padded = g.pad(bits, pad, options.get("pad_value", -1.0)) if pad else bits
+        weight = random_signs(2, outputs, channels, kernel, kernel)
+        dot = g.conv(padded, weight, strides=(stride, stride))
+        scaled = g.affine(dot, random_floats(3, outputs), random_floats(4, outputs))
+        total = g(op.add(scaled, y))
+        return [total, g.conv(g.sign(total), random_signs(5, 32, outputs, 1, 1))]
+
+    return kernels(body, (batch, channels, height, width), shortcut, target=target)
+
+
+@pytest.mark.parametrize("target", [AND, XOR])
+@pytest.mark.parametrize("case", SHAPES)
+def test_convolutions_equal_the_reference(case, target):
+    found = [f for f in conv_kernels(case, target) if "conv2d" in str(f.attrs[KERNEL])]
+    assert len(found) == 2
+    for func in found:
+        scheduled = schedule(func, target)
+        assert scheduled.rule == "cuda.multiply_bits"
+        check(func, scheduled.func)
+
+
+@pytest.mark.parametrize("target", [AND, XOR])
+@pytest.mark.parametrize("rows, inputs, outputs", [(1, 70, 10), (5, 128, 40), (33, 512, 64)])
+def test_dense_layers_equal_the_reference(rows, inputs, outputs, target):
+    def body(g, x):
+        y = g.dense(g.sign(x), random_signs(1, inputs, outputs))
+        return g.dense(g.sign(g.affine(y, random_floats(2, outputs), random_floats(3, outputs))),
+                       random_signs(4, outputs, 9))  # fmt: skip
+
+    for func in kernels(body, (rows, inputs), target=target, kind="bitserial_dense"):
+        scheduled = schedule(func, target)
+        assert scheduled.rule == "cuda.multiply_bits"
+        check(func, scheduled.func)
+
+
+def test_every_choice_equals_the_reference():
+    func = conv_kernels("64 channels", AND)[0]
+    target = without_instructions(AND)
+    taken = [c for c, _ in walk(lambda choose: cuda.RULES[0].apply(func, target, choose))]
+    assert len(taken) > 10 and {c["ones"] for c in taken} == {"inside", "apart"}
+    for choices in taken[:: max(1, len(taken) // 6)]:
+        scheduled = schedule(func, AND, lambda name, options, c=choices: next(
+            option for option in options if str(option) == c[name]))  # fmt: skip
+        check(func, scheduled.func)
