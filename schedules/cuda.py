@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from tvm import tirx
 from tvm.s_tir import Schedule
-from tvm.s_tir.schedule import LoopRV, SBlockRV
+from tvm.s_tir.schedule import SBlockRV
 
 from bnn_tvm.kernels.stages import PACK
 from bnn_tvm.target import Target
 
 from .choices import Choose
+from .cuda_floats import tile_floats
 from .cuda_gemm import multiply_bits
+from .cuda_rows import LANES
 from .rule import Rule, kernel_kind
 from .steps import spatial_extents
 
@@ -61,18 +63,23 @@ def _only_consumer(sch: Schedule, block: SBlockRV) -> SBlockRV | None:
     return consumers[0] if len(consumers) == 1 else None
 
 
-def _bind(sch: Schedule, block: SBlockRV, threads: int) -> LoopRV:
-    """Divide the elements that a block writes among threads; return the loop over these."""
+def _bind(sch: Schedule, block: SBlockRV, threads: int) -> None:
+    """Divide the elements that a block writes among threads, the bits of a word among a warp."""
     loops = sch.get_loops(block)[: len(spatial_extents(sch, block))]
     whole = sch.fuse(*loops) if loops else sch.add_unit_loop(block)
-    blocks, lane = sch.split(whole, [None, threads])
+    if _name(sch, block).startswith(PACK):
+        blocks, lane = sch.split(whole, [None, threads // LANES])
+        sch.bind(sch.get_loops(block)[-1], "threadIdx.x")
+        sch.bind(lane, "threadIdx.y")
+    else:
+        blocks, lane = sch.split(whole, [None, threads])
+        sch.bind(lane, "threadIdx.x")
     sch.bind(blocks, "blockIdx.x")
-    sch.bind(lane, "threadIdx.x")
-    return lane
 
 
 RULES = (
     Rule("cuda.multiply_bits", "hand", multiply_bits),
+    Rule("cuda.tile_floats", "hand", tile_floats),
     Rule("cuda.one_thread_each", "portable", _one_thread_each),
 )
 """In order; the last fits every kernel."""

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
-from tvm.tirx import IndexMap
 
 from bnn_tvm.kernels.bit_gemm import COLUMNS, ROWS
 from bnn_tvm.kernels.stages import ACCUMULATE, ONES, SUMS, WINDOWS
@@ -22,13 +21,12 @@ from bnn_tvm.target import CudaTarget, Target
 
 from .choices import Choose
 from .cuda_intrinsics import SHARED, multiply_tiles
+from .cuda_rows import LANES, LOCAL, merge_lanes, write_in_rows
 from .cuda_splice import cut_stage, paste_stage
 from .cuda_tiles import STAGES, GemmTile, rank_gemm_tiles
-from .outputs import Outputs, find_outputs
+from .outputs import find_outputs
 from .steps import extent, find_block, spatial_extents, unroll_all
 
-LANES = 32
-_LOCAL = "local"
 # Words that one thread copies with one instruction.
 _MOST_AT_ONCE = 4
 _INSIDE, _APART = "inside", "apart"
@@ -47,10 +45,10 @@ def multiply_bits(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedu
         sch = Schedule(func)
     outputs = find_outputs(sch)
     assert outputs is not None
-    written = _write_in_rows(sch, outputs)
+    written = write_in_rows(sch, outputs)
     tile, warps = _choose_tile(sch, target, choose)
     block = _multiply(sch, tile, warps, target)
-    _write_behind(sch, written, outputs, block, warps)
+    _write_behind(sch, written, block, warps)
     if ones is None:
         return sch
     return _count_ones(sch, ones, warps, choose("ones", (_INSIDE, _APART)))
@@ -64,50 +62,10 @@ def _choose_tile(sch: Schedule, target: CudaTarget, choose: Choose) -> tuple[Gem
     return tile, parts * tile.warps
 
 
-def _write_in_rows(sch: Schedule, outputs: Outputs) -> list[SBlockRV]:
-    """Let outputs have two axes, rows and channels, and share their numbers in registers.
-
-    Returns
-    -------
-    list of SBlockRV
-        What computes and writes the outputs, each after what it reads.
-    """
-    shared = outputs.main_is_numbers and bool(outputs.packed or outputs.results)
-    followers = [*outputs.results, *(packed.value for packed in outputs.packed)]
-    written = [outputs.main]
-    if shared and outputs.main_is_output:
-        written.append(sch.cache_write(outputs.main, 0, _LOCAL, consumer_blocks=followers))
-    elif shared:
-        sch.set_scope(outputs.main, 0, _LOCAL)
-    for packed in outputs.packed:
-        sch.compute_inline(packed.value)
-    written += outputs.results
-    written += [packed.pack for packed in outputs.packed if outputs.main_is_numbers]
-    if shared:
-        shape = spatial_extents(sch, outputs.main)
-        sch.transform_layout(outputs.main, ("write", 0), _in_rows(shape, len(shape)))
-    for block in written:
-        shape = spatial_extents(sch, block)
-        sch.transform_block_layout(block, _in_rows(shape, len(sch.get(block).iter_vars)))
-    return written
-
-
-def _in_rows(shape: Sequence[int], axes: int) -> IndexMap:
-    """Join all but the last of some extents into rows; what comes behind them stays."""
-    rows = len(shape) - 1
-
-    def join(*index: tirx.Var) -> list[tirx.Var]:
-        strides = [math.prod(shape[axis + 1 : -1]) for axis in range(rows)]
-        row = sum(at * stride for at, stride in zip(index, strides, strict=False))
-        return [row, *index[rows:]]
-
-    return IndexMap.from_func(join, ndim=axes, index_dtype="int32")
-
-
 def _multiply(sch: Schedule, tile: GemmTile, warps: int, target: CudaTarget) -> LoopRV:
     """Schedule what is summed; return the loop around what one block of threads computes."""
     accumulate, windows = sch.get_sblock(ACCUMULATE), sch.get_sblock(WINDOWS)
-    spread = sch.cache_write(accumulate, 0, _LOCAL)
+    spread = sch.cache_write(accumulate, 0, LOCAL)
     sch.transform_layout(spread, ("write", 0), _as_matrix)
     sch.set_scope(spread, 0, SHARED)
     sch.set_scope(windows, 0, SHARED)
@@ -180,33 +138,17 @@ def _copy_ahead(sch: Schedule, step: LoopRV) -> None:
     sch.annotate(step, "software_pipeline_async_stages", [0])
 
 
-def _write_behind(
-    sch: Schedule, written: Sequence[SBlockRV], outputs: Outputs, block: LoopRV, warps: int
-) -> None:
+def _write_behind(sch: Schedule, written: Sequence[SBlockRV], block: LoopRV, warps: int) -> None:
     """Compute the outputs of a block's tile: a warp has 32 channels of one row at a time."""
     sums = sch.get_sblock(SUMS)
     for stage in (sums, *written):
         sch.reverse_compute_at(stage, block, preserve_unit_loops=True)
-    lanes = [_lane_loop(sch, stage) for stage in written]
-    if len(lanes) > 1:
-        sch.merge(*lanes)
-    row, word, lane = _loops_of_lane(sch, written[0])
+    row, word, lane = merge_lanes(sch, written)
     _, warp = sch.split(sch.fuse(row, word), [None, warps])
     sch.bind(warp, "threadIdx.y")
     sch.bind(lane, "threadIdx.x")
     sch.compute_at(sums, lane, preserve_unit_loops=True)
-    sch.set_scope(sums, 0, _LOCAL)
-
-
-def _lane_loop(sch: Schedule, block: SBlockRV) -> LoopRV:
-    """Return the loop over the 32 channels of a word, or of as many numbers."""
-    axes = len(sch.get(block).iter_vars)
-    last = sch.get_loops(block)[-1]
-    return last if axes == 3 else sch.split(last, [None, LANES])[1]
-
-
-def _loops_of_lane(sch: Schedule, block: SBlockRV) -> Sequence[LoopRV]:
-    return sch.get_loops(block)[-3:]
+    sch.set_scope(sums, 0, LOCAL)
 
 
 def _count_ones(sch: Schedule, ones: tirx.Stmt, warps: int, where: str) -> Schedule:

@@ -33,11 +33,12 @@ def operands(func, seed=0):
     return [draws[str(p.dtype)](tuple(int(extent) for extent in p.shape)) for p in inputs]
 
 
-def check(func, scheduled):
+def check(func, scheduled, rtol=0.0):
+    """Words and integers must be equal; floats may be summed in another order."""
     arrays = operands(func)
     expected = run_serially(func, arrays)
     for a, b in zip(expected, run_serially(serialize(scheduled), arrays), strict=True):
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, b, rtol=rtol if a.dtype.kind == "f" else 0, atol=rtol)
 
 
 SHAPES = {
@@ -105,3 +106,47 @@ def test_every_choice_equals_the_reference():
         scheduled = schedule(func, AND, lambda name, options, c=choices: next(
             option for option in options if str(option) == c[name]))  # fmt: skip
         check(func, scheduled.func)
+
+
+def float_network(g, x):
+    """A stem with pooling, a 1x1 layer with a shortcut, and a classifier; 40 and 64 channels."""
+    stem = g.conv(x, random_floats(1, 64, 3, 3, 3), strides=(2, 2), padding=1)
+    pooled = g(op.nn.max_pool2d(stem, (2, 2), (2, 2)))
+    wide = g.conv(pooled, random_floats(2, 40, 64, 1, 1))
+    bits = g.conv(g.sign(wide), random_signs(3, 64, 40, 1, 1))
+    total = g(op.add(bits, pooled))
+    signs = g(op.nn.max_pool2d(g.sign(total), (2, 2), (2, 2)))
+    mean = g(op.nn.avg_pool2d(total, (3, 3), (3, 3)))
+    scores = g.dense(g(op.reshape(mean, (2, 64))), random_floats(4, 64, 10))
+    return [scores, g.conv(signs, random_signs(5, 32, 64, 1, 1))]
+
+
+FLOAT_RULES = {
+    "conv2d": "cuda.tile_floats",
+    "dense": "cuda.tile_floats",
+    "max_pool2d": "cuda.one_thread_each",
+    "avg_pool2d": "cuda.one_thread_each",
+    "bitserial_max_pool2d": "cuda.one_thread_each",
+}
+
+
+@pytest.mark.parametrize("kind", FLOAT_RULES)
+def test_float_layers_and_pooling_equal_the_reference(kind):
+    found = kernels(float_network, (2, 3, 13, 13), kind="")
+    for func in [f for f in found if str(f.attrs[KERNEL]) == kind]:
+        scheduled = schedule(func, AND)
+        assert scheduled.rule == FLOAT_RULES[kind]
+        check(func, scheduled.func, rtol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"bits": 2}, {"groups": 4}])
+def test_what_no_tensor_core_takes_gets_a_thread_each(options):
+    def body(g, x):
+        data = g.quantize(x, 2) if "bits" in options else g.sign(x)
+        groups = options.get("groups", 1)
+        return g.conv(data, random_signs(1, 32, 32 // groups, 3, 3), groups=groups)
+
+    (func,) = kernels(body, (1, 32, 5, 5))
+    scheduled = schedule(func, AND)
+    assert (scheduled.rule, scheduled.source) == ("cuda.one_thread_each", "portable")
+    check(func, scheduled.func)
