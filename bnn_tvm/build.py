@@ -45,15 +45,13 @@ def schedule_module(
     return ScheduledModule(mod, kernels)
 
 
-def build_library(mod: IRModule, target: Target) -> tuple[bytes, relax.VMExecutable]:
+def build_library(mod: IRModule, target: Target) -> bytes:
     """Compile and link a scheduled module.
 
     Returns
     -------
-    library : bytes
+    bytes
         A shared library with the kernels, the weights and the program that runs them.
-    executable : relax.VMExecutable
-        What was linked; this process can open it if this machine is of the target's kind.
 
     Raises
     ------
@@ -72,7 +70,7 @@ def build_library(mod: IRModule, target: Target) -> tuple[bytes, relax.VMExecuta
     with tempfile.TemporaryDirectory(prefix="bnn_tvm_") as folder:
         path = Path(folder) / "model.so"
         executable.export_library(str(path), options=["-s"], cc=linker)
-        return path.read_bytes(), executable
+        return path.read_bytes()
 
 
 def build_executable(mod: IRModule, target: Target) -> relax.VMExecutable:

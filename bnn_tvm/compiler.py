@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import tvm
-from tvm import relax
 from tvm.ir import IRModule
 
 from .build import ScheduledModule, build_executable, build_library, schedule_module
@@ -32,7 +31,7 @@ from .passes.pipeline import FLOAT_PASSES
 from .report import describe_kernels, describe_layers, follow_merges
 from .report_graph import describe_graph
 from .schedules import NO_RECORDS, TUNED
-from .selftest import open_executable, record
+from .selftest import Run, open_executable, open_session, record
 from .target import CudaTarget, Target, detect_host, get_target
 from .tuning.environment import describe_environment
 from .tuning.records import TuneLog, find_log
@@ -114,13 +113,14 @@ def compile(
     stages = _Stages(progress, _STAGES + 2 + lowering.is_wanted)
     prepared = _prepare(model, compiled_for, input_shape, params, tune_log, stages, lowering)
     stages.begin("generating code")
-    library, executable = build_library(prepared.scheduled, compiled_for)
+    library = build_library(prepared.scheduled, compiled_for)
     stages.begin(_RECORDING)
-    if not _runs_here(compiled_for):
-        executable = _build_here(prepared)
-    recording = record(open_executable(executable), prepared.manifest.inputs)
+    package = Package(prepared.manifest, library)
+    is_for_us = _runs_here(compiled_for)
+    run = open_session(package.session()) if is_for_us else _open_here(prepared)
+    recording = record(run, prepared.manifest.inputs)
     manifest = replace(prepared.manifest, self_test_tolerance=recording.tolerance)
-    return Package(manifest, library, recording.to_files())
+    return replace(package, manifest=manifest, selftest=recording.to_files())
 
 
 def compile_c(
@@ -149,7 +149,7 @@ def compile_c(
     stages = _Stages(progress, _STAGES + 2)
     prepared = _prepare(model, compiled_for, input_shape, params, tune_log, stages)
     stages.begin(_RECORDING)
-    recording = record(open_executable(_build_here(prepared)), prepared.manifest.inputs)
+    recording = record(_open_here(prepared), prepared.manifest.inputs)
     manifest = replace(prepared.manifest, self_test_tolerance=recording.tolerance)
     stages.begin("generating code")
     return CPackage(
@@ -157,11 +157,11 @@ def compile_c(
     )
 
 
-def _build_here(prepared: Prepared) -> relax.VMExecutable:
-    """Compile a prepared model once more, for this machine."""
+def _open_here(prepared: Prepared) -> Run:
+    """Compile a prepared model once more, for this machine, where nothing may be there to link."""
     host = detect_host()
     mod = schedule_module(lower_regions(prepared.fused, host), host).mod
-    return build_executable(mod, host)
+    return open_executable(build_executable(mod, host))
 
 
 def _runs_here(target: Target) -> bool:

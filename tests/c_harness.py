@@ -35,6 +35,9 @@ class Board:
     emulator: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return self.target
+
     def need(self) -> None:
         need(self.compiler, *self.emulator[:1])
 

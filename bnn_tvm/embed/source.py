@@ -261,12 +261,12 @@ def _selftest_facts(recording: Recording) -> dict[str, str]:
 
 def _literal(value: np.float32) -> str:
     """Spell a float in C, exactly; what is not finite is not compared."""
-    return f"{float(value).hex()}f" if np.isfinite(value) else "NAN"
+    return f"{float(value):#.9g}f" if np.isfinite(value) else "NAN"
 
 
 def _array(dtype: str, name: str, values: Iterable[str]) -> str:
     numbers = list(values)
-    rows = [", ".join(numbers[start : start + 16]) for start in range(0, len(numbers), 16)]
+    rows = [",".join(numbers[start : start + 16]) for start in range(0, len(numbers), 16)]
     lines = ",\n".join(rows)
     return f"static const {dtype} {name}[{len(numbers)}] = {{\n{lines}}};"
 

@@ -144,7 +144,7 @@ def square_root() -> Package:
     """A network that gives NaN for the first numbers of a recording, and numbers after them."""
     target, tensor = get_target("x86-64"), TensorInfo("x", (23,), "float32", "")
     mod = module(lambda graph, x: graph(relax.op.sqrt(x)), tensor.shape)
-    library, _ = build_library(schedule_module(mod, target).mod, target)
+    library = build_library(schedule_module(mod, target).mod, target)
     versions = {"tvm": tvm.__version__}
     manifest = Manifest(1, "root", versions, target.info(), (tensor,), (tensor,), (), (), 0, ())
     return Package(manifest, library)
