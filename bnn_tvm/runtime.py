@@ -6,6 +6,7 @@ runtime library is found beside the installed package and loaded by itself.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import math
@@ -146,6 +147,33 @@ class Session:
     def _lend(self, arrays: Sequence[np.ndarray]) -> list[Any]:
         """Make tensors of arrays: of their memory, or on the GPU."""
         return gpu.copy_to_gpu(arrays) if self._on_gpu else [_as_tensor(array) for array in arrays]
+
+
+def open_kernel(library: bytes, name: str, arrays: Sequence[np.ndarray]) -> Callable[[], None]:
+    """Prepare calls, on one thread, of a function in a shared library that is no package's.
+
+    Parameters
+    ----------
+    library : bytes
+    name : str
+    arrays : sequence of np.ndarray
+        Its arguments, each from `aligned_empty`.
+
+    Raises
+    ------
+    PackageError
+        If the library does not load or has no such function.
+    """
+    module = _load_library(library)
+    return functools.partial(
+        _call, module, _find_function(module, name), list(map(_as_tensor, arrays))
+    )
+
+
+def _call(module: Any, function: Any, tensors: list[Any]) -> None:
+    """Call a function of a module, which must not be unloaded meanwhile."""
+    use_threads(1)
+    function(*tensors)
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:

@@ -11,9 +11,10 @@ import numpy as np
 
 from ..device import LocalDevice
 from ..package import Package
-from ..runtime import Session
+from ..package.manifest import TensorInfo
+from ..runtime import Session, open_kernel
 from .condition import Condition
-from .layers import bind_random
+from .layers import bind_random, random_tensor
 from .measure import Call, Plan, Timing, measure_in_turn
 
 
@@ -64,6 +65,13 @@ class Board:
     def _kernel_call(self, label: str, name: str) -> Call:
         session = self._sessions[label]
         return bind_random(session, session.manifest.kernel(name))
+
+    def time_library(
+        self, library: bytes, name: str, arguments: Sequence[TensorInfo], plan: Plan
+    ) -> Timing:
+        """Time a function of a library that is no package's, on random tensors and one thread."""
+        arrays = [random_tensor(info) for info in arguments]
+        return measure_in_turn({name: open_kernel(library, name, arrays)}, plan)[name]
 
     def condition(self) -> Condition:
         """Look at temperature, clock and memory."""

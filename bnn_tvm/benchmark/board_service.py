@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from ..device import processor_name
 from ..devices.messages import Message, pack_message, unpack_message
 from ..errors import BnnTvmError, DeviceError, UploadRefusedError
 from ..package import Package
-from ..package.fields import encode
+from ..package.fields import decode, encode
+from ..package.manifest import TensorInfo
 from .board import Board
 from .environment import describe_environment
 from .measure import Plan, Timing
@@ -47,6 +49,7 @@ class BoardService:
             "run": self._run,
             "time_models": self._time_models,
             "time_kernels": self._time_kernels,
+            "time_library": self._time_library,
             "condition": self._condition,
         }
 
@@ -76,24 +79,30 @@ class BoardService:
         return _Reply(
             {
                 "machine": {**encode(machine), "flags": sorted(machine.flags)},
+                "processor": processor_name(),
                 "environment": encode(describe_environment(machine, message.facts["threads"])),
                 "max_upload": self._max_upload,
             }
         )
 
     def _open(self, message: Message) -> _Reply:
-        data = message.arrays["package"].tobytes()
+        facts = message.facts
+        package = Package.from_bytes(self._upload(message))
+        self._board.open(facts["label"], package, facts["threads"])
+        return _Reply({})
+
+    def _upload(self, message: Message) -> bytes:
+        """Check that an upload is what was sent."""
+        data = message.arrays["upload"].tobytes()
         if len(data) > self._max_upload:
             raise UploadRefusedError(
                 f"upload refused: {len(data)} bytes, of at most {self._max_upload}"
             )
         if hashlib.sha256(data).hexdigest() != message.facts["sha256"]:
             raise UploadRefusedError(
-                "upload refused: the package is not what was sent; try again, and check the network"
+                "upload refused: it is not what was sent; try again, and check the network"
             )
-        facts = message.facts
-        self._board.open(facts["label"], Package.from_bytes(data), facts["threads"])
-        return _Reply({})
+        return data
 
     def _run(self, message: Message) -> _Reply:
         outputs = self._board.run(message.facts["label"], unpack_list(message.arrays))
@@ -106,6 +115,15 @@ class BoardService:
     def _time_kernels(self, message: Message) -> _Reply:
         plan = Plan(**message.facts["plan"])
         return _timings(self._board.time_kernels(message.facts["kernels"], plan))
+
+    def _time_library(self, message: Message) -> _Reply:
+        facts = message.facts
+        arguments = [
+            decode(TensorInfo, info, "an argument", DeviceError) for info in facts["arguments"]
+        ]
+        plan = Plan(**facts["plan"])
+        library = self._upload(message)
+        return _timings({"": self._board.time_library(library, facts["name"], arguments, plan)})
 
     def _condition(self, message: Message) -> _Reply:
         return _Reply(encode(self._board.condition()))

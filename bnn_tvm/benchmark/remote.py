@@ -16,6 +16,7 @@ from ..devices.messages import Message, pack_message, unpack_message
 from ..errors import DeviceError, UploadRefusedError
 from ..package import Package
 from ..package.fields import encode
+from ..package.manifest import TensorInfo
 from .board_service import pack_list, unpack_list
 from .condition import Condition
 from .environment import Environment
@@ -41,6 +42,8 @@ class RemoteBoard:
     ----------
     machine : LocalDevice
         What the board says that it is.
+    processor : str
+        Its processor's name, with its family and model numbers.
     environment : Environment
 
     Raises
@@ -59,6 +62,7 @@ class RemoteBoard:
         try:
             machine = facts["machine"]
             self.machine = LocalDevice(**{**machine, "flags": frozenset(machine["flags"])})
+            self.processor = str(facts["processor"])
             self.environment = Environment(**facts["environment"])
             self._max_upload = int(facts["max_upload"])
         except (KeyError, TypeError) as exc:
@@ -76,7 +80,7 @@ class RemoteBoard:
         self._ask(
             "open",
             f"loading {label}",
-            {"package": np.frombuffer(data, np.uint8)},
+            {"upload": np.frombuffer(data, np.uint8)},
             label=label,
             threads=self._threads,
             sha256=hashlib.sha256(data).hexdigest(),
@@ -107,6 +111,21 @@ class RemoteBoard:
             plan=encode(plan),
         )
         return self._timings(answer)
+
+    def time_library(
+        self, library: bytes, name: str, arguments: Sequence[TensorInfo], plan: Plan
+    ) -> Timing:
+        """Upload a library that is no package's, and time a function of it."""
+        answer = self._ask(
+            "time_library",
+            f"timing {name}",
+            {"upload": np.frombuffer(library, np.uint8)},
+            name=name,
+            arguments=[encode(info) for info in arguments],
+            plan=encode(plan),
+            sha256=hashlib.sha256(library).hexdigest(),
+        )
+        return self._timings(answer)[""]
 
     def condition(self) -> Condition:
         """Look at temperature, clock and memory."""

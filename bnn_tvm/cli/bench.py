@@ -10,6 +10,7 @@ import typer
 
 from ..errors import UserError
 from .compile import progress_bar
+from .link import Link
 from .options import (
     DebugOption,
     KeyOption,
@@ -27,32 +28,16 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..benchmark.bench import BenchReport
-    from ..devices.connection import Connection
     from ..package import Package
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Which board to measure on; this machine if neither `rpc` nor `tracker` is given."""
+    """Which machine to measure on; this one if there is no link."""
 
     device: str
-    rpc: str | None
-    tracker: str | None
-    key: str | None
-    wait: float
+    link: Link
     timeout: float
-
-    @property
-    def is_remote(self) -> bool:
-        return self.rpc is not None or self.tracker is not None
-
-    def connect(self) -> Connection:
-        from ..devices.address import Address
-        from ..devices.connection import connect_direct, connect_through
-
-        if self.rpc is not None:
-            return connect_direct(Address.parse(self.rpc), self.wait)
-        return connect_through(Address.parse(self.tracker or ""), self.key or "", self.wait)
 
 
 @dataclass(frozen=True)
@@ -112,21 +97,16 @@ def bench(
             check_writable(path)
     arrays = [read_npy(path) for path in inputs] if inputs else None
     work = _Work(package, baselines or [], per_layer, arrays, threads, rounds, reference, tolerance)
-    place = _Place(device, rpc, tracker, key, wait, timeout)
-    _check_place(place)
-    if runner is not None:
-        report = _measure_with_runner(work, place, runner)
-    else:
-        report = _measure_remotely(work, place) if place.is_remote else _measure_here(work, place)
+    place = _Place(device, Link(rpc, tracker, key, wait), timeout)
+    report = _measure(work, place, runner)
     _show(report)
     _write(report, json, chart)
 
 
-def _check_place(place: _Place) -> None:
-    if place.rpc and place.tracker:
-        raise UserError("give --rpc or --tracker, not both (bnn-tvm bench --help)")
-    if (place.tracker is None) != (place.key is None):
-        raise UserError("--tracker and --key go together (bnn-tvm device list shows keys)")
+def _measure(work: _Work, place: _Place, runner: str | None) -> BenchReport:
+    if runner is not None:
+        return _measure_with_runner(work, place, runner)
+    return _measure_remotely(work, place) if place.link.is_given else _measure_here(work, place)
 
 
 def _measure_here(work: _Work, place: _Place) -> BenchReport:
@@ -152,7 +132,7 @@ def _measure_remotely(work: _Work, place: _Place) -> BenchReport:
 
     packages = load_packages(work.package, work.baselines)
     reference = _read_reference(work.reference, packages[work.package.name])
-    with place.connect() as connection, progress_bar() as show:
+    with place.link.connect() as connection, progress_bar() as show:
         return bench_remote(
             packages,
             RemoteBoard(connection, work.threads, place.timeout),
@@ -168,7 +148,7 @@ def _measure_remotely(work: _Work, place: _Place) -> BenchReport:
 def _measure_with_runner(work: _Work, place: _Place, runner: str) -> BenchReport:
     from ..benchmark.runner import bench_with_runner
 
-    if place.is_remote or work.baselines or work.inputs or work.threads != 1:
+    if place.link.is_given or work.baselines or work.inputs or work.threads != 1:
         raise UserError(
             "--runner times one package, on its recorded input and one thread; leave out --rpc, "
             "--tracker, --baseline, --input and --threads"

@@ -8,11 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .compile import progress_bar
-from .options import DebugOption, ParamsOption, ShapeOption, TargetOption, parse_shapes
+from .link import Link
+from .options import (
+    DebugOption,
+    KeyOption,
+    ParamsOption,
+    RpcOption,
+    ShapeOption,
+    TargetOption,
+    TimeoutOption,
+    TrackerOption,
+    WaitOption,
+    parse_shapes,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ..tuning.board import Board
     from ..tuning.jobs import Result, Status
 
 
@@ -31,12 +44,18 @@ def tune(
     resume: Annotated[
         bool, typer.Option("--resume", help="Add to the measurements in the folder.")
     ] = False,
+    rpc: RpcOption = None,
+    tracker: TrackerOption = None,
+    key: KeyOption = None,
+    wait: WaitOption = 60,
+    timeout: TimeoutOption = 60,
     debug: DebugOption = False,
 ) -> None:
-    """Measure schedules of a model's kernels on this machine, and keep the best of each."""
+    """Measure schedules of a model's kernels, here or on a board, and keep the best of each."""
     from ..tuning.model import tune_model
     from .tables import make_console
 
+    board = _find_board(Link(rpc, tracker, key, wait), timeout)
     with progress_bar() as bar:
 
         def show(status: Status, done: int, total: int) -> None:
@@ -50,10 +69,19 @@ def tune(
             trials=trials,
             tune_log=tune_log,
             resume=resume,
+            board=board,
             progress=bar,
             show=show,
         )
     make_console().print(_results_table(results) if results else "no kernel has choices to tune")
+
+
+def _find_board(link: Link, seconds: float) -> Board | None:
+    if not link.is_given:
+        return None
+    from ..tuning.board import find_board
+
+    return find_board(link.connect, seconds)
 
 
 def _describe(status: Status) -> str:

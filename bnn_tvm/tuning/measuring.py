@@ -22,7 +22,7 @@ from . import workers
 # A schedule that takes longer to compile or to run than this is not worth waiting for, seconds.
 _BUILD_TIMEOUT, _RUN_TIMEOUT = 60.0, 30.0
 # Milliseconds that one sample lasts at least.
-_SAMPLE_MILLISECONDS = 10
+SAMPLE_MILLISECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def measure_locally(target: Target) -> Measure:
     require_packages()
     runner = ms.runner.LocalRunner(
         timeout_sec=_RUN_TIMEOUT,
-        evaluator_config=ms.runner.EvaluatorConfig(1, 1, _SAMPLE_MILLISECONDS),
+        evaluator_config=ms.runner.EvaluatorConfig(1, 1, SAMPLE_MILLISECONDS),
         initializer=workers.use_one_thread,
     )
     return measure_with(target, runner)

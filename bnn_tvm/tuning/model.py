@@ -1,4 +1,4 @@
-"""Tune the kernels of a model on this machine."""
+"""Tune the kernels of a model on this machine, or on a board."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from ..compiler import Progress, Shape, prepare
 from ..importer import Graph
 from ..target import get_target
+from .board import Board, measure_on_board
 from .environment import describe_environment
 from .jobs import Result, Show, open_folder, tune
 from .measuring import measure_locally
@@ -25,6 +26,7 @@ def tune_model(
     trials: int = 500,
     tune_log: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    board: Board | None = None,
     progress: Progress | None = None,
     show: Show | None = None,
 ) -> list[Result]:
@@ -33,7 +35,7 @@ def tune_model(
     Parameters
     ----------
     model, target, input_shape, params, progress
-        As of `bnn_tvm.compile`. The target must be one that this machine can run.
+        As of `bnn_tvm.compile`. The target must be one that the measuring machine can run.
     trials : int
         How many schedules to measure, of all kernels together. Most go to the kernels that take
         most of the network's time. Those in the folder from before count.
@@ -41,6 +43,8 @@ def tune_model(
         Folder to write to; ``tune_logs/<target>`` in the working directory by default.
     resume : bool
         Whether to add to what is in the folder.
+    board : Board, optional
+        Where to measure; on this machine if left out.
     show : callable, optional
         Called with a kernel's status, and how many trials of how many are done.
 
@@ -52,7 +56,7 @@ def tune_model(
     Raises
     ------
     DeviceError
-        If this machine cannot run the target's code.
+        If the measuring machine cannot run the target's code, or a board is lost or busy.
     ToolchainError
         If a linker, or a package that tuning needs, is missing.
     TuneLogError
@@ -61,9 +65,10 @@ def tune_model(
         As `bnn_tvm.compile`.
     """
     tuned_for = get_target(target)
-    measure = measure_locally(tuned_for)
+    measure = measure_on_board(tuned_for, board) if board else measure_locally(tuned_for)
+    now = describe_environment(tuned_for, board.processor if board else "")
     folder = Path(tune_log or Path("tune_logs") / tuned_for.id)
-    with open_folder(folder, tuned_for, describe_environment(tuned_for), resume) as journal:
+    with open_folder(folder, tuned_for, now, resume) as journal:
         prepared = prepare(
             model, target=target, input_shape=input_shape, params=params, progress=progress
         )

@@ -105,7 +105,7 @@ def test_a_model_cannot_be_a_baseline_on_a_board(classifier_file, tmp_path):
         load_packages(classifier_file, [tmp_path / "net-symbol.json"])
 
 
-@pytest.mark.parametrize("key", ["machine", "environment", "max_upload"])
+@pytest.mark.parametrize("key", ["machine", "processor", "environment", "max_upload"])
 def test_a_board_of_another_version_is_named(key):
     def change(facts):
         return {name: value for name, value in facts.items() if name != key}

@@ -48,8 +48,18 @@ def test_options_are_passed_on_and_results_printed(capsys, tuner):
             "trials": 500,
             "tune_log": Path("my_log"),
             "resume": True,
+            "board": None,
         }
     ]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [("--tracker", "a:1"), ("--key", "k"), ("--rpc", "a:1", "--tracker", "b:2", "--key", "k")],
+)
+def test_how_a_board_is_reached_must_be_clear(capsys, tuner, place):
+    assert main(["tune", "net.json", "--trials", "1", *place]) == 2
+    assert tuner.calls == []
 
 
 def test_a_model_without_choices_is_told_so(capsys, tuner):

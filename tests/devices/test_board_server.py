@@ -79,7 +79,7 @@ def test_errors_on_the_board_keep_their_names(board, classifier, pair):
 
 
 def upload(connection: Connection, data: bytes, sha256: str) -> dict:
-    array = {"package": np.frombuffer(data, np.uint8)}
+    array = {"upload": np.frombuffer(data, np.uint8)}
     facts = {"command": "open", "label": "x", "threads": 1, "sha256": sha256}
     return unpack_message(connection.call(pack_message(facts, array), 10, "x")).facts
 
