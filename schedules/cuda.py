@@ -10,8 +10,7 @@ from bnn_tvm.kernels.stages import PACK
 from bnn_tvm.target import Target
 
 from .choices import Choose
-from .cuda_floats import tile_floats
-from .cuda_gemm import multiply_bits
+from .cuda_gemm import multiply
 from .cuda_rows import LANES
 from .rule import Rule, kernel_kind
 from .steps import spatial_extents
@@ -78,8 +77,7 @@ def _bind(sch: Schedule, block: SBlockRV, threads: int) -> None:
 
 
 RULES = (
-    Rule("cuda.multiply_bits", "hand", multiply_bits),
-    Rule("cuda.tile_floats", "hand", tile_floats),
+    Rule("cuda.multiply", "hand", multiply),
     Rule("cuda.one_thread_each", "portable", _one_thread_each),
 )
 """In order; the last fits every kernel."""

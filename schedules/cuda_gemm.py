@@ -1,4 +1,4 @@
-"""Schedule products of bit matrices for the tensor cores of NVIDIA GPUs.
+"""Schedule products of matrices for NVIDIA GPUs: of bits for tensor cores, of numbers for others.
 
 A block of threads computes a tile of rows (windows) and columns (outputs). Its warps divide the
 tile, or K. Steps of K are copied to shared memory while others are multiplied. The sums go through
@@ -15,7 +15,7 @@ from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from bnn_tvm.kernels.bit_gemm import COLUMNS, ROWS
+from bnn_tvm.kernels.gemm import COLUMNS, PRODUCT, ROWS
 from bnn_tvm.kernels.stages import ACCUMULATE, ONES, SUMS, WINDOWS
 from bnn_tvm.target import CudaTarget, Target
 
@@ -32,8 +32,8 @@ _MOST_AT_ONCE = 4
 _INSIDE, _APART = "inside", "apart"
 
 
-def multiply_bits(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
-    """Multiply on tensor cores, or count bits in the same loops where they multiply none."""
+def multiply(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
+    """Multiply on tensor cores, or with the same loops where they do not take the numbers."""
     if not isinstance(target, CudaTarget):
         return None
     sch = Schedule(func)
@@ -58,8 +58,13 @@ def _choose_tile(sch: Schedule, target: CudaTarget, choose: Choose) -> tuple[Gem
     """Choose a tile; return it and the number of warps of a block."""
     parts, rows, columns, *_ = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
     words = math.prod(spatial_extents(sch, sch.get_sblock(WINDOWS))[-2:])
-    tile = choose("tile", rank_gemm_tiles(rows, columns, words, parts, target))
+    tile = choose("tile", rank_gemm_tiles(rows, columns, words, parts, _is_on_bits(sch), target))
     return tile, parts * tile.warps
+
+
+def _is_on_bits(sch: Schedule) -> bool:
+    windows = sch.get(sch.get_sblock(WINDOWS))
+    return str(windows.writes[0].source.dtype) != "float32"
 
 
 def _multiply(sch: Schedule, tile: GemmTile, warps: int, target: CudaTarget) -> LoopRV:
@@ -112,7 +117,8 @@ def _multiply_tiles(
 ) -> None:
     """Let tensor cores multiply what a warp has of one step."""
     i, *_, group, lane = sch.get_loops(block)[-6:]
-    words, form = (extent(sch, group), extent(sch, lane)), target.gpu.b1_mma
+    words = extent(sch, group), extent(sch, lane)
+    form = target.gpu.b1_mma if _is_on_bits(sch) else PRODUCT
     init = sch.decompose_reduction(block, step)
     unroll_all(sch, sch.get_loops(init)[-7:])
     if form != "none":

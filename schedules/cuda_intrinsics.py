@@ -7,6 +7,8 @@ from tvm import tirx
 from tvm.s_tir import SBlock, SBlockRealize, TensorIntrin
 from tvm.script import tirx as T
 
+from bnn_tvm.kernels.gemm import PRODUCT, combine
+
 _HALVES, _PAIR = 2, 2
 _PREFIX = "bnn.cuda.multiply"
 
@@ -58,10 +60,37 @@ __device__ __forceinline__ void {name}(int* c, const unsigned* a, const unsigned
     }}
   }}
 }}"""
+# One thread's share of a product of numbers, in vectors along K.
+_MULTIPLY_NUMBERS = """
+__device__ __forceinline__ void {name}(float* c, const float* a, const float* w) {{
+#pragma unroll 1
+  for (int k = 0; k < {words}; k += 4) {{
+    float4 row[{rows} * 2], column[{columns} * 2];
+#pragma unroll
+    for (int i = 0; i < {rows} * 2; ++i)
+      row[i] = *reinterpret_cast<const float4*>(a + i * 8 * {words} + k);
+#pragma unroll
+    for (int j = 0; j < {columns} * 2; ++j)
+      column[j] = *reinterpret_cast<const float4*>(w + (j / 2 * 8 + j % 2) * {words} + k);
+#pragma unroll
+    for (int i = 0; i < {rows} * 2; ++i)
+#pragma unroll
+      for (int j = 0; j < {columns} * 2; ++j) {{
+        float* sum = c + ((i / 2 * {columns} + j / 2) * 2 + i % 2) * 2 + j % 2;
+        *sum += row[i].x * column[j].x;
+        *sum += row[i].y * column[j].y;
+        *sum += row[i].z * column[j].z;
+        *sum += row[i].w * column[j].w;
+      }}
+  }}
+}}
+"""
 _PRODUCT = (
     "      bnn_mma_{form}(sums, low[i].{0}, high[i].{0}, low[i].{1}, high[i].{1}, "
     "column.{0}, column.{1});"
 )
+# What is multiplied, and summed.
+_DTYPES = {False: ("uint32", "int32"), True: ("float32", "float32")}
 _SOURCES = {8: ("xy",), 16: ("xy", "zw")}
 
 
@@ -76,7 +105,7 @@ def multiply_tiles(form: str, rows: int, columns: int, vectors: int, vector: int
     ----------
     form : str
         ``and`` (sm_80 and newer) or ``xor`` (sm_75): what is done to the bits before their ones
-        are counted.
+        are counted; ``product`` for numbers, which ordinary cores multiply.
     rows, columns : int
         Tiles of a warp.
     vectors, vector : int
@@ -91,13 +120,13 @@ def multiply_tiles(form: str, rows: int, columns: int, vectors: int, vector: int
 
 def _describe(form: str, rows: int, columns: int, vectors: int, vector: int) -> tirx.PrimFunc:
     """Say in scalar code what one thread sums, as the kernels write it."""
-    is_and = form == "and"
+    data, number = _DTYPES[form == PRODUCT]
 
     @T.prim_func(s_tir=True)
     def describe(
-        a: T.Buffer((rows, _HALVES, 1, vectors, vector), "uint32", offset_factor=1, scope=SHARED),
-        w: T.Buffer((columns, 1, _PAIR, vectors, vector), "uint32", offset_factor=1, scope=SHARED),
-        c: T.Buffer((rows, columns, 1, 1, _HALVES, _PAIR), "int32", offset_factor=1, scope="local"),
+        a: T.Buffer((rows, _HALVES, 1, vectors, vector), data, offset_factor=1, scope=SHARED),
+        w: T.Buffer((columns, 1, _PAIR, vectors, vector), data, offset_factor=1, scope=SHARED),
+        c: T.Buffer((rows, columns, 1, 1, _HALVES, _PAIR), number, offset_factor=1, scope="local"),
     ) -> None:
         with T.sblock("root"):
             T.reads(
@@ -111,13 +140,8 @@ def _describe(form: str, rows: int, columns: int, vectors: int, vector: int) -> 
             ):
                 with T.sblock("dot"):
                     vi, vj, vh, vo, vg, vl = T.axis.remap("SSSSRR", [i, j, half, odd, group, lane])
-                    c[vi, vj, 0, 0, vh, vo] = c[vi, vj, 0, 0, vh, vo] + T.Cast(
-                        "int32",
-                        T.popcount(
-                            T.bitwise_and(a[vi, vh, 0, vg, vl], w[vj, 0, vo, vg, vl])
-                            if is_and
-                            else T.bitwise_xor(a[vi, vh, 0, vg, vl], w[vj, 0, vo, vg, vl])
-                        ),
+                    c[vi, vj, 0, 0, vh, vo] = c[vi, vj, 0, 0, vh, vo] + combine(
+                        a[vi, vh, 0, vg, vl], w[vj, 0, vo, vg, vl], form
                     )
 
     return _without_unit_axes(describe)
@@ -150,6 +174,7 @@ def _implement(form: str, rows: int, columns: int, vectors: int, vector: int) ->
     words = vectors * vector
     name = f"bnn_multiply_{form}_{rows}x{columns}x{words}"
     source = _source(name, form, rows, columns, words)
+    data, number = _DTYPES[form == PRODUCT]
 
     @T.prim_func(s_tir=True)
     def multiply(a_handle: T.handle, w_handle: T.handle, c_handle: T.handle) -> None:
@@ -157,15 +182,15 @@ def _implement(form: str, rows: int, columns: int, vectors: int, vector: int) ->
         w0, w1, w2, w3 = T.int32(), T.int32(), T.int32(), T.int32()
         c0, c1, c2, c3, c4 = T.int32(), T.int32(), T.int32(), T.int32(), T.int32()
         a = T.match_buffer(
-            a_handle, (rows, _HALVES, 1, vectors, vector), "uint32", offset_factor=1, scope=SHARED,
+            a_handle, (rows, _HALVES, 1, vectors, vector), data, offset_factor=1, scope=SHARED,
             strides=[a0, a1, a2, a3, 1],
         )  # fmt: skip
         w = T.match_buffer(
-            w_handle, (columns, 1, _PAIR, vectors, vector), "uint32", offset_factor=1, scope=SHARED,
+            w_handle, (columns, 1, _PAIR, vectors, vector), data, offset_factor=1, scope=SHARED,
             strides=[w0, w1, w2, w3, 1],
         )  # fmt: skip
         c = T.match_buffer(
-            c_handle, (rows, columns, 1, 1, _HALVES, _PAIR), "int32", offset_factor=1,
+            c_handle, (rows, columns, 1, 1, _HALVES, _PAIR), number, offset_factor=1,
             scope="local", strides=[c0, c1, c2, c3, c4, 1],
         )  # fmt: skip
         with T.sblock("root"):
@@ -191,6 +216,8 @@ def _implement(form: str, rows: int, columns: int, vectors: int, vector: int) ->
 def _source(name: str, form: str, rows: int, columns: int, words: int) -> str:
     """Write the function of one thread."""
     each = words // 4
+    if form == PRODUCT:
+        return _MULTIPLY_NUMBERS.format(name=name, rows=rows, columns=columns, words=words)
     products = "\n".join(_PRODUCT.format(*pair, form=form) for pair in _SOURCES[words])
     sizes = {"rows": rows, "columns": columns, "words": words, "each": each}
     multiply = _MULTIPLY.format(name=name, vector=f"uint{each}", products=products, **sizes)

@@ -1,17 +1,18 @@
-"""Choose how much of a product of bit matrices a block of threads computes."""
+"""Choose how much of a product of matrices a block of threads computes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bnn_tvm.kernels.bit_gemm import COLUMNS, ROWS
+from bnn_tvm.kernels.gemm import COLUMNS, ROWS
 from bnn_tvm.target import CudaTarget
 
 STAGES = 3
 """Steps of K in shared memory: one that is multiplied, and those that are copied meanwhile."""
 
 _WORD_BYTES = 4
-_MOST_SUM_TILES = 32  # of 4 registers a thread
+# Tiles of 4 registers a thread each, of bits and of numbers: those keep rows and columns as well.
+_MOST_SUM_TILES, _MOST_NUMBER_TILES = 32, 16
 _MOST_WARPS = 8
 # Warps that keep the four tensor cores of a multiprocessor busy.
 _ENOUGH_WARPS = 4
@@ -63,7 +64,7 @@ class GemmTile:
 
 
 def rank_gemm_tiles(
-    row_tiles: int, column_tiles: int, words: int, parts: int, target: CudaTarget
+    row_tiles: int, column_tiles: int, words: int, parts: int, on_bits: bool, target: CudaTarget
 ) -> list[GemmTile]:
     """List the tiles that fit; first the one that should take least time.
 
@@ -78,6 +79,8 @@ def rank_gemm_tiles(
         Of a step along K.
     parts : int
         Of K, each summed by warps of its own.
+    on_bits : bool
+        Whether tensor cores multiply words, not ordinary ones numbers.
     target : CudaTarget
     """
     candidates = [
@@ -87,7 +90,9 @@ def rank_gemm_tiles(
         for down in _SIZES
         for across in _SIZES
     ]
-    fitting = [t for t in candidates if _fits(t, row_tiles, column_tiles, words, parts, target)]
+    most = _MOST_SUM_TILES if on_bits else _MOST_NUMBER_TILES
+    few = [tile for tile in candidates if tile.rows * tile.columns <= most]
+    fitting = [tile for tile in few if _fits(tile, row_tiles, column_tiles, words, parts, target)]
 
     def seconds(tile: GemmTile) -> tuple[float, int, str]:
         blocks = row_tiles // tile.block_rows * (column_tiles // tile.block_columns)
@@ -105,6 +110,6 @@ def _fits(
 ) -> bool:
     divides = row_tiles % tile.block_rows == 0 and column_tiles % tile.block_columns == 0
     words_wide = tile.block_columns * COLUMNS % target.word_bits == 0
-    few = tile.rows * tile.columns <= _MOST_SUM_TILES and tile.warps * parts <= _MOST_WARPS
+    few = tile.warps * parts <= _MOST_WARPS
     room = tile.shared_bytes(words, parts) <= target.gpu.block_shared_kib * 1024
     return divides and words_wide and few and room

@@ -1,19 +1,30 @@
-"""Layers on bits as products of bit matrices, for GPUs."""
+"""Layers as products of matrices, for GPUs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import numpy as np
 from tvm import te
 
-from bnn_tvm.kernels.bit_gemm import Windows, bit_gemm, count_ones, lay_out, plan_gemm
+from bnn_tvm.kernels.border import Element
+from bnn_tvm.kernels.gemm import (
+    AND,
+    PRODUCT,
+    GemmPlan,
+    Windows,
+    count_disagreements,
+    count_ones,
+    lay_out,
+    multiply,
+    plan_gemm,
+)
 from bnn_tvm.kernels.popcount_sums import Count, Planes
 from bnn_tvm.kernels.stages import WEIGHT
-from bnn_tvm.target import Gpu
+from bnn_tvm.target import CudaTarget, Gpu, Target
 
 from .layer_weights import PackedWeight
-
-AND = "and"
 
 
 def fits_gemm(packed: PackedWeight) -> bool:
@@ -21,26 +32,50 @@ def fits_gemm(packed: PackedWeight) -> bool:
     return packed.planes == Planes() and packed.mask is None and packed.groups.step == 0
 
 
-def count_by_gemm(
-    windows: Windows, packed: PackedWeight, gpu: Gpu, constant: Callable[..., te.Tensor]
-) -> Count:
-    """Count the disagreements of windows with filters.
+@dataclass(frozen=True)
+class GemmLayers:
+    """Makes products of matrices, with their operands.
 
-    Parameters
+    Attributes
     ----------
-    windows : Windows
-    packed : PackedWeight
     gpu : Gpu
-        Says in which form its tensor cores count.
+        Says in which form its tensor cores count bits.
     constant : callable
         Makes an operand of an array, with a name.
-
-    Returns
-    -------
-    callable
-        Gives elements of (*rows of the windows, outputs) int32.
     """
-    plan = plan_gemm(windows, packed.words.shape[0] * packed.words.shape[-1], gpu.multiprocessors)
-    weight = constant(lay_out(packed.words, plan), WEIGHT)
-    ones = constant(count_ones(packed.words)) if gpu.b1_mma == AND else None
-    return bit_gemm(windows, weight, plan, ones)
+
+    gpu: Gpu
+    constant: Callable[..., te.Tensor]
+
+    def count(self, windows: Windows, packed: PackedWeight) -> Count:
+        """Count the disagreements of windows of words with filters.
+
+        Returns
+        -------
+        callable
+            Gives elements of (*rows of the windows, outputs) int32.
+        """
+        plan = self._plan(windows, packed.words)
+        weight = self.constant(lay_out(packed.words, plan), WEIGHT)
+        ones = self.constant(count_ones(packed.words)) if self.gpu.b1_mma == AND else None
+        return count_disagreements(windows, weight, plan, ones)
+
+    def multiply(self, windows: Windows, blocked: np.ndarray) -> Element:
+        """Multiply windows of numbers by filters of (output blocks, ..., lanes) float32.
+
+        Returns
+        -------
+        callable
+            Gives elements of (*rows of the windows, outputs) float32.
+        """
+        plan = self._plan(windows, blocked)
+        return multiply(windows, self.constant(lay_out(blocked, plan), WEIGHT), plan, PRODUCT)
+
+    def _plan(self, windows: Windows, blocked: np.ndarray) -> GemmPlan:
+        columns = blocked.shape[0] * blocked.shape[-1]
+        return plan_gemm(windows, columns, self.gpu.multiprocessors)
+
+
+def find_gemm_layers(target: Target, constant: Callable[..., te.Tensor]) -> GemmLayers | None:
+    """Make what multiplies matrices, where the target is a GPU."""
+    return GemmLayers(target.gpu, constant) if isinstance(target, CudaTarget) else None

@@ -178,3 +178,11 @@ def block_float_weight(
     plan = plan_groups(weight.shape[0], weight.shape[-1] * groups, groups, blocking.lanes)
     spread = weight if groups == 1 else spread_groups(weight, groups, plan, blocking.lanes)
     return blocking.block(spread), plan
+
+
+def count_limits(limits: np.ndarray, fan_in: int, groups: int) -> np.ndarray:
+    """Turn least dot products for +1 into most disagreements, -1 (never) past the last."""
+    most = np.floor((fan_in - np.ceil(limits.astype(np.float64))) / 2)
+    table = np.full(groups, -1, np.int32)
+    table[: limits.size] = np.clip(most, -1, fan_in)
+    return table

@@ -11,13 +11,13 @@ import numpy as np
 from tvm import relax, te, tirx
 from tvm.ir import Expr
 
-from bnn_tvm.kernels import bit_gemm, bits, bitserial, dot, floating, k_major
+from bnn_tvm.kernels import bits, bitserial, dot, floating, gemm, k_major
 from bnn_tvm.kernels.border import Element
 from bnn_tvm.kernels.elementwise import SCALAR_OPS
 from bnn_tvm.kernels.geometry import Window
 from bnn_tvm.kernels.popcount_sums import Planes
 from bnn_tvm.kernels.stages import COMMON, RESULT, VALUE, WEIGHT
-from bnn_tvm.target import CudaTarget, Target
+from bnn_tvm.target import Target
 
 from . import regions
 from .binary import CONVOLUTIONS
@@ -25,12 +25,13 @@ from .common_value import find_common
 from .dataflow import constant_of, dtype_of, is_tensor, op_name, shape_of, stored_dtype
 from .dot_weights import block_conv_weight, block_dense_weight, stored_border
 from .fuse_regions import read_levels
-from .gemm_layers import count_by_gemm, fits_gemm
+from .gemm_layers import find_gemm_layers, fits_gemm
 from .layer_weights import (
     Blocking,
     PackedWeight,
     block_float_weight,
     correct_border,
+    count_limits,
     pack_weight,
 )
 from .levels import SIGNS, Levels
@@ -108,7 +109,6 @@ class _KernelBuilder:
         self._kind = kind
         self._word_bits = target.word_bits
         self._carry_save = target.has_ternary_logic
-        self._gpu = target.gpu if isinstance(target, CudaTarget) else None
         element_bits = self._word_bits if kind in regions.ON_BITS else 32
         self._along_k = target.counts_along_k and kind in regions.LAYERS_ON_BITS
         lanes = k_major.OUTPUTS if self._along_k else target.vector_bits // element_bits
@@ -120,6 +120,7 @@ class _KernelBuilder:
         self._values = {b.var: b.value for b in self._bindings}
         self._results = self._resolve(function.body.body)
         self._operands = _Operands()
+        self._gemm = find_gemm_layers(target, self._operands.constant)
         self._elements: dict[relax.Var, Element] = {}
         self._words: dict[relax.Var, te.Tensor] = {}
         self._signs_of_count: tuple[Element, PackedWeight] | None = None
@@ -209,9 +210,8 @@ class _KernelBuilder:
     def _count_windows(
         self, data: te.Tensor, packed: PackedWeight, window: Window, border: Callable[[Expr], Expr]
     ) -> Element:
-        if self._gpu is not None and fits_gemm(packed):
-            windows = bit_gemm.conv_words(data, window, border)
-            return count_by_gemm(windows, packed, self._gpu, self._operands.constant)
+        if self._gemm is not None and fits_gemm(packed):
+            return self._gemm.count(gemm.conv_windows(data, _extents(data), window, border), packed)
         if self._along_k and packed.mask is None and packed.groups.step == 0:
             weight = self._weight_along_k(packed)
             return self._blocked(
@@ -263,9 +263,8 @@ class _KernelBuilder:
 
     def _count_rows(self, data: te.Tensor, packed: PackedWeight) -> Element:
         planes = packed.planes
-        if self._gpu is not None and fits_gemm(packed):
-            rows = bit_gemm.dense_words(data)
-            return count_by_gemm(rows, packed, self._gpu, self._operands.constant)
+        if self._gemm is not None and fits_gemm(packed):
+            return self._gemm.count(gemm.dense_windows(data, _extents(data)), packed)
         if self._along_k:
             laid = self._weight_along_k(packed)
             return self._blocked(k_major.bitserial_dense(data, laid, planes))
@@ -294,8 +293,13 @@ class _KernelBuilder:
         source, pad = self._source(call)
         groups = int(call.attrs.groups)
         blocked, plan = block_float_weight(constant_of(call.args[1]), groups, self._blocking)
-        weight = self._operands.constant(blocked, WEIGHT)
         data, window, pad_value = self._elements[source], conv_window(call, pad), _pad_value(pad)
+        if self._gemm is not None and plan.step == 0:
+            border = tirx.const(pad_value, "float32")
+            windows = gemm.conv_windows(data, shape_of(source), window, lambda _: border)
+            self._elements[var] = self._gemm.multiply(windows, blocked)
+            return
+        weight = self._operands.constant(blocked, WEIGHT)
         if isinstance(data, te.Tensor):
             sums = floating.conv(data, weight, window, pad_value, plan)
         else:
@@ -304,8 +308,13 @@ class _KernelBuilder:
 
     def _dense(self, var: relax.Var, call: relax.Call) -> None:
         blocked = self._blocking.block(constant_of(call.args[1]).T)
+        data = self._elements[call.args[0]]
+        if self._gemm is not None:
+            windows = gemm.dense_windows(data, shape_of(call.args[0]))
+            self._elements[var] = self._gemm.multiply(windows, blocked)
+            return
         weight = self._operands.constant(blocked, WEIGHT)
-        self._elements[var] = self._blocked(floating.dense(self._elements[call.args[0]], weight))
+        self._elements[var] = self._blocked(floating.dense(data, weight))
 
     def _dot_layer(self, var: relax.Var, call: relax.Call) -> None:
         """Multiply bytes or bfloat16 numbers in groups."""
@@ -417,16 +426,8 @@ class _KernelBuilder:
             return None
         count, packed = self._signs_of_count
         channels = np.broadcast_to(limits.reshape(-1), shape_of(var)[-1:])
-        limit = self._operands.constant(_count_limits(channels, int(packed.base[0]), groups))
+        limit = self._operands.constant(count_limits(channels, int(packed.base[0]), groups))
         return lambda *index: limit(index[-1]) - count(*index)
-
-
-def _count_limits(limits: np.ndarray, fan_in: int, groups: int) -> np.ndarray:
-    """Turn least dot products for +1 into most disagreements, -1 (never) past the last."""
-    most = np.floor((fan_in - np.ceil(limits.astype(np.float64))) / 2)
-    table = np.full(groups, -1, np.int32)
-    table[: limits.size] = np.clip(most, -1, fan_in)
-    return table
 
 
 def _broadcasting(tensor: te.Tensor, shape: tuple[int, ...]) -> Element:
@@ -437,6 +438,10 @@ def _broadcasting(tensor: te.Tensor, shape: tuple[int, ...]) -> Element:
         return tensor(*(i if extent > 1 else 0 for i, extent in zip(own, shape, strict=True)))
 
     return element
+
+
+def _extents(data: te.Tensor) -> tuple[int, ...]:
+    return tuple(int(extent) for extent in data.shape)
 
 
 def _pad_value(pad: relax.Call | None) -> float:

@@ -79,7 +79,7 @@ def test_convolutions_equal_the_reference(case, target):
     assert len(found) == 2
     for func in found:
         scheduled = schedule(func, target)
-        assert scheduled.rule == "cuda.multiply_bits"
+        assert scheduled.rule == "cuda.multiply"
         check(func, scheduled.func)
 
 
@@ -93,7 +93,7 @@ def test_dense_layers_equal_the_reference(rows, inputs, outputs, target):
 
     for func in kernels(body, (rows, inputs), target=target, kind="bitserial_dense"):
         scheduled = schedule(func, target)
-        assert scheduled.rule == "cuda.multiply_bits"
+        assert scheduled.rule == "cuda.multiply"
         check(func, scheduled.func)
 
 
@@ -122,8 +122,8 @@ def float_network(g, x):
 
 
 FLOAT_RULES = {
-    "conv2d": "cuda.tile_floats",
-    "dense": "cuda.tile_floats",
+    "conv2d": "cuda.multiply",
+    "dense": "cuda.multiply",
     "max_pool2d": "cuda.one_thread_each",
     "avg_pool2d": "cuda.one_thread_each",
     "bitserial_max_pool2d": "cuda.one_thread_each",

@@ -1,0 +1,340 @@
+"""Layers as products of matrices, in the tiles that the warps of GPUs multiply.
+
+Rows are the windows of all positions of a batch, columns the outputs, and both have the numbers of
+one window along K, or its bits in words. Rows, columns and K are filled up to whole tiles with
+zeros. Of bits, a tensor core counts the ones of ``a & w`` or of ``a ^ w``::
+
+    popcount(a ^ w) = popcount(a) + popcount(w) - 2 popcount(a & w)
+
+so that with ``and`` the ones of each window and of each filter are needed as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import te, tirx
+from tvm.ir import Expr
+
+from .border import Element
+from .geometry import Extents, Window
+from .popcount_sums import Count
+from .stages import ACCUMULATE, ONES, SUMS, WINDOWS
+
+ROWS, COLUMNS = 16, 8
+"""Of the tile that one instruction of a tensor core computes."""
+
+AND, XOR, PRODUCT = "and", "xor", "product"
+"""What is summed: ones of the bits that both have, or only one has, or products of numbers."""
+
+_STEPS = (8, 16)
+_MOST_AT_ONCE = 4
+_ROWS_OF_A_BLOCK, _COLUMNS_OF_A_BLOCK = 64, 64
+_MOST_PARTS = 4
+# A thread of the warp that computes a tile has the numbers of two rows, eight apart, and of two
+# neighbouring columns.
+_HALF, _PAIR = 8, 2
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What each result is computed of, as a matrix of numbers or words.
+
+    Attributes
+    ----------
+    element : callable
+        Gives the element at a row, a vector along K, and a place in that, all inside.
+    shape : tuple of int
+        Of the rows: (N, *positions), or (N,).
+    length : int
+        Elements of one window: the length of K.
+    vector : int
+        Neighbouring elements that are read at once: of one pixel.
+    """
+
+    element: Callable[[Expr, Expr, Expr], Expr]
+    shape: Extents
+    length: int
+    vector: int
+
+    @property
+    def rows(self) -> int:
+        """Count the rows."""
+        return math.prod(self.shape)
+
+
+def conv_windows(
+    data: Element, shape: Extents, window: Window, border: Callable[[Expr], Expr]
+) -> Windows:
+    """Read the windows of a convolution in one to three dimensions.
+
+    Parameters
+    ----------
+    data : callable
+        Gives the element at an index.
+    shape : tuple of int
+        Of the data: (N, *extents, channels or words).
+    window : Window
+    border : callable
+        Gives the padding at a channel or word.
+    """
+    batch, *extents, last = shape
+    positions, vector = window.output_size(tuple(extents)), math.gcd(last, _MOST_AT_ONCE)
+
+    def element(row: Expr, k: Expr, lane: Expr) -> Expr:
+        n, *position = _split_index(row, (batch, *positions))
+        *steps, group = _split_index(k, (*window.kernel, last // vector))
+        at = group * vector + lane
+        place = window.place(position, steps)
+        pixel = [p - before for p, before in zip(place, window.before, strict=True)]
+        if not window.is_padded:
+            return data(n, *pixel, at)
+        inside = [c for p, size in zip(pixel, extents, strict=True) for c in (p >= 0, p < size)]
+        return tirx.if_then_else(tirx.all(*inside), data(n, *pixel, at), border(at))
+
+    return Windows(element, (batch, *positions), math.prod(window.kernel) * last, vector)
+
+
+def dense_windows(data: Element, shape: Extents) -> Windows:
+    """Read the rows of data of a shape; all axes but the first are inputs."""
+    batch, *inputs, last = shape
+    vector = math.gcd(last, _MOST_AT_ONCE)
+
+    def element(row: Expr, k: Expr, lane: Expr) -> Expr:
+        *place, group = _split_index(k, (*inputs, last // vector))
+        return data(row, *place, group * vector + lane)
+
+    return Windows(element, (batch,), math.prod(inputs) * last, vector)
+
+
+def _split_index(index: Expr, extents: Extents) -> list[Expr]:
+    """Divide a flat index into one along each axis."""
+    parts = []
+    for place, extent in enumerate(extents):
+        inner = math.prod(extents[place + 1 :])
+        part = index // inner if inner > 1 else index
+        parts.append(part % extent if place else part)
+    return parts
+
+
+@dataclass(frozen=True)
+class GemmPlan:
+    """How windows and filters lie along K.
+
+    Attributes
+    ----------
+    length, vector : int
+        Of one window, and of what is read at once.
+    step : int
+        Elements that are multiplied at once.
+    parts : int
+        Parts of K that are summed side by side, by other warps.
+    steps : int
+        Of one part.
+    """
+
+    length: int
+    vector: int
+    step: int
+    parts: int
+    steps: int
+
+    @property
+    def vectors(self) -> int:
+        """Vectors of one step."""
+        return self.step // self.vector
+
+    @property
+    def filled(self) -> int:
+        """Length of K with what fills it up."""
+        return self.parts * self.steps * self.step
+
+
+def plan_gemm(windows: Windows, columns: int, multiprocessors: int) -> GemmPlan:
+    """Divide K: into steps that waste least, and into parts where tiles leave a GPU idle.
+
+    Parameters
+    ----------
+    windows : Windows
+    columns : int
+    multiprocessors : int
+    """
+    length = windows.length
+    step = min(_STEPS, key=lambda step: (-(-length // step) * step, -step))
+    blocks = -(-windows.rows // _ROWS_OF_A_BLOCK) * -(-columns // _COLUMNS_OF_A_BLOCK)
+    total = -(-length // step)
+    wanted = _MOST_PARTS if blocks * 2 <= multiprocessors else 1
+    parts = next(n for n in (_MOST_PARTS, 2, 1) if n <= wanted and n <= total)
+    return GemmPlan(length, windows.vector, step, parts, -(-total // parts))
+
+
+def fill_rows(rows: int) -> int:
+    """Fill rows up to whole tiles: of an instruction where there are few, else of a block."""
+    multiple = ROWS if rows <= ROWS else 2 * ROWS if rows <= 2 * ROWS else _ROWS_OF_A_BLOCK
+    return -(-rows // multiple) * multiple
+
+
+def lay_out(blocked: np.ndarray, plan: GemmPlan) -> np.ndarray:
+    """Lay filters out as columns.
+
+    Parameters
+    ----------
+    blocked : numpy.ndarray
+        (output blocks, ..., lanes), words or numbers; all but the first and the last make up K.
+    plan : GemmPlan
+
+    Returns
+    -------
+    numpy.ndarray
+        (parts, steps, tiles of columns, 4 pairs, 2 columns, vectors of a step, vector).
+    """
+    columns = np.moveaxis(blocked, -1, 1).reshape(-1, plan.length)
+    filled = np.zeros((columns.shape[0], plan.filled), blocked.dtype)
+    filled[:, : plan.length] = columns
+    divided = filled.reshape(-1, plan.parts, plan.steps, plan.step).transpose(1, 2, 0, 3)
+    tiles = (-1, COLUMNS // _PAIR, _PAIR)
+    shape = (plan.parts, plan.steps, *tiles, plan.vectors, plan.vector)
+    return np.ascontiguousarray(divided).reshape(shape)
+
+
+def count_ones(blocked: np.ndarray) -> np.ndarray:
+    """Count the ones of each filter of (output blocks, ..., lanes): (columns,) int32."""
+    columns = np.moveaxis(blocked, -1, 1).reshape(blocked.shape[0] * blocked.shape[-1], -1)
+    octets = np.ascontiguousarray(columns).view(np.uint8)
+    return np.unpackbits(octets, axis=1).sum(axis=1, dtype=np.int32)
+
+
+def count_disagreements(
+    windows: Windows, weight: te.Tensor, plan: GemmPlan, ones: te.Tensor | None = None
+) -> Count:
+    """Count the bits in which each window and each filter differ.
+
+    Parameters
+    ----------
+    windows : Windows
+        Of words.
+    weight : te.Tensor
+        As `lay_out` gives it.
+    plan : GemmPlan
+    ones : te.Tensor, optional
+        (columns,) int32, those of the filters; where given, the ones of ``a & w`` are counted,
+        else those of ``a ^ w``.
+
+    Returns
+    -------
+    callable
+        Gives elements of (*rows, columns) int32.
+    """
+    sums = multiply(windows, weight, plan, XOR if ones is None else AND)
+    if ones is None:
+        return sums
+    of_windows = _count_window_ones(windows)
+
+    def count(*index: Expr) -> Expr:
+        row, column = _flat_index(index[:-1], windows.shape), index[-1]
+        return of_windows(row) + ones(column) - 2 * sums(*index)
+
+    return count
+
+
+def multiply(windows: Windows, weight: te.Tensor, plan: GemmPlan, form: str) -> Element:
+    """Multiply windows by filters.
+
+    Parameters
+    ----------
+    windows : Windows
+    weight : te.Tensor
+        As `lay_out` gives it.
+    plan : GemmPlan
+    form : str
+        `AND`, `XOR` or `PRODUCT`.
+
+    Returns
+    -------
+    callable
+        Gives elements of (*rows, columns), int32 or float32.
+    """
+    sums = _sum_tiles(_lay_windows(windows, plan, str(weight.dtype)), weight, plan, form)
+    return lambda *index: sums(_flat_index(index[:-1], windows.shape), index[-1])
+
+
+def _flat_index(index: Sequence[Expr], extents: Extents) -> Expr:
+    flat = index[0]
+    for at, extent in zip(index[1:], extents[1:], strict=True):
+        flat = flat * extent + at
+    return flat
+
+
+def _lay_windows(windows: Windows, plan: GemmPlan, dtype: str) -> te.Tensor:
+    """Lay the windows out as rows, filled up with zeros.
+
+    Returns
+    -------
+    te.Tensor
+        (parts, steps, tiles of rows, 2 halves, 8 rows, vectors of a step, vector).
+    """
+    rows, zero = windows.rows, tirx.const(0, dtype)
+    filled = fill_rows(rows)
+
+    def element(*index: Expr) -> Expr:
+        part, step, tile, half, in_half, group, lane = index
+        row = tile * ROWS + half * _HALF + in_half
+        k = (part * plan.steps + step) * plan.vectors + group
+        inside = [row < rows] if filled != rows else []
+        if plan.filled != plan.length:
+            inside.append(k < plan.length // plan.vector)
+        read = windows.element(row, k, lane)
+        return tirx.if_then_else(tirx.all(*inside), read, zero) if inside else read
+
+    tiles = (filled // ROWS, ROWS // _HALF, _HALF)
+    shape = (plan.parts, plan.steps, *tiles, plan.vectors, plan.vector)
+    return te.compute(shape, element, name=WINDOWS)
+
+
+def _sum_tiles(windows: te.Tensor, weight: te.Tensor, plan: GemmPlan, form: str) -> te.Tensor:
+    """Sum what each row has with each column: (rows, columns).
+
+    It is summed as the threads of warps have it: (parts, tiles of rows, tiles of columns, 8 rows
+    of a half, 4 pairs of columns, 2 halves, 2 columns).
+    """
+    row_tiles, column_tiles = int(windows.shape[2]), int(weight.shape[2])
+    step = te.reduce_axis((0, plan.steps), "step")
+    group = te.reduce_axis((0, plan.vectors), "group")
+    lane = te.reduce_axis((0, plan.vector), "lane")
+    tiles = (row_tiles, column_tiles, _HALF, COLUMNS // _PAIR, ROWS // _HALF, _PAIR)
+
+    def dot(part: Expr, i: Expr, j: Expr, row: Expr, pair: Expr, half: Expr, odd: Expr) -> Expr:
+        a = windows(part, step, i, half, row, group, lane)
+        w = weight(part, step, j, pair, odd, group, lane)
+        return te.sum(combine(a, w, form), axis=[step, group, lane])
+
+    partial = te.compute((plan.parts, *tiles), dot, name=ACCUMULATE)
+    part = te.reduce_axis((0, plan.parts), "part")
+
+    def total(row: Expr, column: Expr) -> Expr:
+        in_row, in_column = row % ROWS, column % COLUMNS
+        place = (in_row % _HALF, in_column // _PAIR, in_row // _HALF, in_column % _PAIR)
+        return te.sum(partial(part, row // ROWS, column // COLUMNS, *place), axis=[part])
+
+    return te.compute((row_tiles * ROWS, column_tiles * COLUMNS), total, name=SUMS)
+
+
+def combine(a: Expr, w: Expr, form: str) -> Expr:
+    """Compute what is summed of an element of a window and one of a filter."""
+    if form == PRODUCT:
+        return a * w
+    return tirx.popcount(a & w if form == AND else a ^ w).astype("int32")
+
+
+def _count_window_ones(windows: Windows) -> te.Tensor:
+    """Count the ones of each window: (rows,) int32."""
+    k = te.reduce_axis((0, windows.length), "k")
+
+    def ones(row: Expr) -> Expr:
+        read = windows.element(row, k // windows.vector, k % windows.vector)
+        return te.sum(tirx.popcount(read).astype("int32"), axis=[k])
+
+    return te.compute((windows.rows,), ones, name=ONES)
