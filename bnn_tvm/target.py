@@ -143,6 +143,10 @@ class Target:
         """Describe the processor to TVM."""
         # TVM passes floats in general registers unless told otherwise, whatever the triple says.
         abi = {"mfloat-abi": "hard"} if self.triple.endswith("hf") else {}
+        # LLVM's pass that joins loads and stores for 32-bit ARM moves base registers that are still
+        # needed (llvm-project issue 223630; at least up to LLVM 23): values land beside buffers.
+        is_arm = self.architecture.startswith(("arm", "thumb"))
+        options = {"cl-opt": ["-arm-load-store-opt:bool=false"]} if is_arm else {}
         return {
             "kind": _LLVM,
             "mtriple": self.triple,
@@ -152,6 +156,7 @@ class Target:
             # TVM guesses the width of processors that it does not know, and warns.
             "vector-width": self.vector_bits,
             **abi,
+            **options,
         }
 
 

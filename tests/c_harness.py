@@ -12,12 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from relax_harness import Body, module
 
 import bnn_tvm
+from bnn_tvm.build import schedule_module
+from bnn_tvm.embed.library import build_c_library
 from bnn_tvm.package import CPackage
+from bnn_tvm.package.manifest import Manifest, TensorInfo
+from bnn_tvm.package.recording import Recording
+from bnn_tvm.report import describe_kernels
+from bnn_tvm.target import get_target
 
 MODELS = Path(__file__).parents[1] / "examples" / "models"
 LENET, LENET_SHAPE = MODELS / "lenet-1bit-symbol.json", (1, 1, 28, 28)
+PATTERN = np.arange(-9, 14, dtype=np.int8)
 WARNINGS = ("-std=c99", "-pedantic", "-O1", "-Wall", "-Wextra", "-Wconversion", "-Werror")
 
 MPS2 = (
@@ -66,6 +74,19 @@ def need(*tools: str) -> None:
 @cache
 def lenet(target: str) -> CPackage:
     return bnn_tvm.compile_c(LENET, target=target, input_shape=LENET_SHAPE)
+
+
+def library_of(body: Body, shape: tuple[int, ...], board: Board, output: np.ndarray) -> CPackage:
+    """Compile a few operators; the self-test claims that they give `output` for a pattern."""
+    target, mod = get_target(board.target), module(body, shape)
+    scheduled = schedule_module(mod, target)
+    tensors = [TensorInfo("x", shape, "float32", ""), TensorInfo("y", output.shape, "float32", "")]
+    manifest = Manifest(
+        *(1, "small", {"bnn_tvm": "1"}, target.info(), tensors[:1], tensors[1:]),
+        *(describe_kernels(scheduled, ()), (), 0, ()),
+    )
+    recording = Recording(PATTERN, (output,), 1e-3)
+    return CPackage(manifest, build_c_library(scheduled.mod, manifest, target, recording))
 
 
 def build(package: CPackage, folder: Path, board: Board = HOST, *flags: str) -> Path:

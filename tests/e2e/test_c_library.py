@@ -16,17 +16,22 @@ from c_harness import (
     HOST,
     LENET,
     LENET_SHAPE,
+    PATTERN,
     Board,
     build,
     execute,
     lenet,
+    library_of,
     need,
     report,
     run_array,
     symbols,
 )
+from tvm import relax
 
 import bnn_tvm
+from bnn_tvm.package.manifest import TensorInfo
+from bnn_tvm.package.recording import spread
 from bnn_tvm.zoo.mnist import load_digits
 
 BOARDS = (AARCH64, ARMV7, CORTEX_M4)
@@ -204,6 +209,29 @@ def test_wrong_weights_fail_the_self_test(tmp_path):
     done = execute(program, HOST)
     assert done.returncode == 1
     assert json.loads(done.stdout)["self_test"]["passed"] is False
+
+
+def test_a_number_that_is_none_fails_the_self_test(tmp_path):
+    """NaN for the first numbers, then numbers that are right."""
+    package = library_of(lambda g, x: g(relax.op.sqrt(x)), (23,), HOST, np.zeros(23, np.float32))
+    done = execute(build(package, tmp_path), HOST)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["self_test"]["largest_difference"] > 1e38
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=str)
+def test_stores_land_where_they_should(board, tmp_path):
+    """LLVM's joining of stores on 32-bit ARM wrote the last numbers of each row elsewhere."""
+    board.need()
+    shape = (1, 8, 8, 128)
+    (x,) = spread(PATTERN, [TensorInfo("x", shape, "float32", "")])
+
+    def body(g, x):
+        return g(relax.op.permute_dims(x, [0, 3, 1, 2]))
+
+    package = library_of(body, shape, board, x.transpose(0, 3, 1, 2))
+    found = report(build(package, tmp_path, board), board)
+    assert found["self_test"]["largest_difference"] == 0
 
 
 def test_equal_input_gives_equal_bytes():
