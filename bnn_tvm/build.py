@@ -81,7 +81,7 @@ def build_executable(mod: IRModule, target: Target) -> relax.VMExecutable:
     from .schedules.cuda_instructions import use_instructions
 
     use = tirx.transform.prim_func_pass(lambda f, *_: use_instructions(f, target), opt_level=0)
-    config = {"relax.backend.use_cuda_graph": True, "tirx.use_async_copy": True}
+    config = {"relax.backend.use_cuda_graph": True, "tirx.use_async_copy": target.gpu.async_copy}
     with device_code(target), tvm.transform.PassContext(opt_level=3, config=config):
         return tvm.compile(use(mod), target=target.to_tvm(), relax_pipeline=_lower_to_device())
 

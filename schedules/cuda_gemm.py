@@ -92,7 +92,7 @@ def _multiply(sch: Schedule, tile: GemmTile, warps: int, target: CudaTarget) -> 
     for copied, at_once in ((windows, vector), (weights, _MOST_AT_ONCE)):
         sch.compute_at(copied, step, preserve_unit_loops=True)
         _copy_together(sch, copied, warps, at_once)
-    _copy_ahead(sch, step)
+    _copy_ahead(sch, step, target)
     _multiply_tiles(sch, accumulate, step, tile, target)
     return block_columns
 
@@ -134,14 +134,15 @@ def _copy_together(sch: Schedule, block: SBlockRV, warps: int, vector: int) -> N
     sch.vectorize(word)
 
 
-def _copy_ahead(sch: Schedule, step: LoopRV) -> None:
+def _copy_ahead(sch: Schedule, step: LoopRV, target: CudaTarget) -> None:
     """Copy steps while earlier ones are multiplied, past the registers where the GPU can."""
     ahead = min(STAGES, extent(sch, step)) - 1
     if ahead < 1:
         return
     sch.annotate(step, "software_pipeline_stage", [0, 0, ahead])
     sch.annotate(step, "software_pipeline_order", [0, 1, 2])
-    sch.annotate(step, "software_pipeline_async_stages", [0])
+    if target.gpu.async_copy:
+        sch.annotate(step, "software_pipeline_async_stages", [0])
 
 
 def _write_behind(sch: Schedule, written: Sequence[SBlockRV], block: LoopRV, warps: int) -> None:

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from bnn_tvm.errors import ToolchainError
-from bnn_tvm.gpu import find_cuda_folder
+from bnn_tvm.errors import DeviceError, ToolchainError
+from bnn_tvm.gpu import check_gpu, find_cuda_folder
+from bnn_tvm.runtime import load_tvm_runtime
+from bnn_tvm.target import CudaTarget, list_targets
 
 _MAGIC = struct.pack("<I", 0xBA55ED50)
 _USAGE = re.compile(r"Function (\w+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
@@ -83,3 +85,16 @@ def usage(fatbin: bytes, folder: Path) -> dict[str, Usage]:
 def disassemble(fatbin: bytes, folder: Path) -> dict[str, str]:
     """Disassemble each kernel, by its name."""
     return dict(_FUNCTION.findall(_cuobjdump(fatbin, folder, "-sass")))
+
+
+@cache
+def gpu_architecture() -> str:
+    """Name the target of this machine's GPU; '' without one that works."""
+    load_tvm_runtime()
+    for target in [t for t in list_targets() if isinstance(t, CudaTarget)]:
+        try:
+            check_gpu(target.id)
+        except DeviceError:
+            continue
+        return target.id
+    return ""

@@ -52,9 +52,21 @@ def device_code(target: CudaTarget) -> Iterator[None]:
     find_nvcc()
     _load_code_generator()
     before = tvm_ffi.get_global_func(_COMPILE, allow_missing=True)
-    _set_compiler(lambda source: compile_fatbin(source, target))
+    failures: list[ToolchainError] = []
+
+    def compile_source(source: str) -> bytes:
+        try:
+            return compile_fatbin(source, target)
+        except ToolchainError as exc:
+            failures.append(exc)
+            raise
+
+    _set_compiler(compile_source)
     try:
         yield
+    except RuntimeError as exc:
+        # What is raised inside TVM comes out of it as something else.
+        raise failures[0] if failures else exc from exc
     finally:
         if before is not None:
             _set_compiler(before)

@@ -1,0 +1,81 @@
+"""What needs a GPU: numbers of kernels and of networks. docs/cuda.md says when it last ran."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cuda_harness import gpu_architecture, needs_nvcc
+
+import bnn_tvm
+from bnn_tvm.runtime import Session, aligned_empty
+
+GPU = gpu_architecture()
+pytestmark = [
+    pytest.mark.cuda,
+    needs_nvcc,
+    pytest.mark.skipif(
+        not GPU, reason="no NVIDIA GPU that works, of compute capability 7.5 to 9.0"
+    ),
+]
+
+LENET = Path(__file__).parents[2] / "examples" / "models" / "lenet-1bit-symbol.json"
+NETWORKS = ("resnet18_e1", "densenet28", "meliusnet22")
+
+
+def pair(model, shape):
+    """The same model compiled for the GPU and for the processor."""
+    return (
+        Session(bnn_tvm.compile(model, target=GPU, input_shape=shape)),
+        Session(bnn_tvm.compile(model, target="host", input_shape=shape)),
+    )
+
+
+def images(shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 16])
+def test_lenet_gives_the_processors_numbers(batch):
+    shape = (batch, 1, 28, 28)
+    gpu, host = pair(LENET, shape)
+    for seed in range(3):
+        x = images(shape, seed)
+        # The second run replays what the first one captured.
+        for _ in range(2):
+            np.testing.assert_allclose(gpu.run(x), host.run(x), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("batch", [1, 8])
+def test_networks_give_the_processors_numbers(name, batch):
+    mxnet = pytest.importorskip("mxnet")
+    from bnn_tvm.zoo.catalogue import get_model
+
+    mxnet.random.seed(0)
+    network = get_model(name)
+    network.initialize()
+    shape = (batch, 3, 64, 64)
+    gpu, host = pair(network, shape)
+    x = images(shape)
+    expected = host.run(x)
+    np.testing.assert_allclose(gpu.run(x), expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+def test_a_kernel_alone_runs_on_copies_of_its_arguments():
+    session = Session(bnn_tvm.compile(LENET, target=GPU, input_shape=(1, 1, 28, 28)))
+    for kernel in session.manifest.kernels:
+        arrays = [aligned_empty(info.shape, info.dtype) for info in kernel.arguments]
+        for array in arrays:
+            array.fill(0)
+        session.bind_kernel(kernel.name, arrays)()
+
+
+def test_the_self_test_of_a_package_passes():
+    package = bnn_tvm.compile(LENET, target=GPU, input_shape=(2, 1, 28, 28))
+    recording = package.recording
+    outputs = Session(package).run(*recording.inputs(package.manifest.inputs))
+    arrays = outputs if isinstance(outputs, tuple) else (outputs,)
+    for given, expected in zip(arrays, recording.outputs, strict=True):
+        np.testing.assert_allclose(given, expected, atol=package.manifest.self_test_tolerance)
