@@ -9,7 +9,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class Program:
     libraries: tuple[Path, ...] = ()
 
 
-def bench_with_runner(path: Path, runner: str, rounds: int) -> BenchReport:
+def bench_with_runner(path: Path, runner: str, rounds: int, per_layer: bool) -> BenchReport:
     """Build the program for a package here, copy both to a board, check and time them there.
 
     Parameters
@@ -61,6 +61,8 @@ def bench_with_runner(path: Path, runner: str, rounds: int) -> BenchReport:
         A command that the program is given to: ``ssh pi@board``, or an emulator with its options.
     rounds : int
         Samples, at most `MAX_ROUNDS`.
+    per_layer : bool
+        Whether to report the time of each kernel too.
 
     Returns
     -------
@@ -83,7 +85,8 @@ def bench_with_runner(path: Path, runner: str, rounds: int) -> BenchReport:
         program = build_program(package, Path(folder))
         options = ["--repeats", str(min(rounds, MAX_ROUNDS))]
         found = run_program(package.manifest, program, runner, options)
-    return _report(path.name, package.manifest, runner, found)
+    report = _report(path.name, package.manifest, runner, found)
+    return report if per_layer else replace(report, kernels=())
 
 
 def build_program(package: Package | CPackage, folder: Path) -> Program:

@@ -153,7 +153,7 @@ def _measure_with_runner(work: _Work, place: _Place, runner: str) -> BenchReport
             "--runner times one package, on its recorded input and one thread; leave out --rpc, "
             "--tracker, --baseline, --input and --threads"
         )
-    return bench_with_runner(work.package, runner, work.rounds)
+    return bench_with_runner(work.package, runner, work.rounds, work.per_layer)
 
 
 def _read_reference(path: Path | None, package: Package) -> Package | None:

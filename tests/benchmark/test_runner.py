@@ -41,7 +41,7 @@ def script(folder, name: str, text: str) -> str:
 )
 def test_an_emulator_is_a_board(board, save, tmp_path):
     need("cmake", board.compiler, board.emulator[0])
-    report = bench_with_runner(save(board.target, tmp_path), " ".join(board.emulator), 3)
+    report = bench_with_runner(save(board.target, tmp_path), " ".join(board.emulator), 3, True)
     assert report.target == board.target
     assert report.check.largest_difference < 1e-4
     assert {layer for kernel in report.kernels for layer in kernel.layers} == {
@@ -63,9 +63,10 @@ def test_ssh_gets_the_program_on_standard_input(save, tmp_path):
         "assert sys.argv[1] == 'pi@board'\n"
         "sys.exit(subprocess.run(['sh', '-c', sys.argv[2]]).returncode)",
     )
-    report = bench_with_runner(save("host", tmp_path), f"{ssh} pi@board", 4)
+    report = bench_with_runner(save("host", tmp_path), f"{ssh} pi@board", 4, False)
     assert report.check.largest_difference == 0
     assert report.models[0].seconds.median > 0
+    assert report.kernels == ()
 
 
 @pytest.mark.parametrize(
@@ -100,13 +101,13 @@ def test_a_runner_that_is_missing(tmp_path):
 def test_what_is_no_package_is_refused(tmp_path):
     (tmp_path / "text.bnn").write_text("no package")
     with pytest.raises(PackageError, match="not a bnn_tvm package"):
-        bench_with_runner(tmp_path / "text.bnn", "env", 3)
+        bench_with_runner(tmp_path / "text.bnn", "env", 3, False)
 
 
 def test_a_package_without_a_self_test_is_not_timed(classifier_file):
     need("cmake", "x86_64-linux-gnu-g++")
     with pytest.raises(DeviceError, match="no self-test"):
-        bench_with_runner(classifier_file, "env", 3)
+        bench_with_runner(classifier_file, "env", 3, False)
 
 
 def test_missing_tools_are_named(tmp_path, monkeypatch):
