@@ -32,7 +32,7 @@ from .report import describe_kernels, describe_layers, follow_merges
 from .report_graph import describe_graph
 from .schedules import NO_RECORDS, TUNED
 from .selftest import Run, open_executable, open_session, record
-from .target import CudaTarget, Target, detect_host, get_target
+from .target import CudaTarget, Target, detect_host, get_processor, get_target
 from .tuning.environment import describe_environment
 from .tuning.records import TuneLog, find_log
 
@@ -144,8 +144,10 @@ def compile_c(
     ------
     ModelError
         Also if an input or output is not float32.
+    TargetError
+        Also if the target is a GPU.
     """
-    compiled_for = get_target(target)
+    compiled_for = get_processor(target)
     stages = _Stages(progress, _STAGES + 2)
     prepared = _prepare(model, compiled_for, input_shape, params, tune_log, stages)
     stages.begin(_RECORDING)

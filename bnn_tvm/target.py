@@ -238,6 +238,23 @@ class CudaTarget(Target):
         return tvm.target.Target(gpu, host=tvm.target.Target(host))
 
 
+def get_processor(name: str) -> Target:
+    """Find a target as `get_target` does, for what GPUs have no part in.
+
+    Raises
+    ------
+    TargetError
+        If there is no such target, or it is a GPU.
+    """
+    target = get_target(name)
+    if isinstance(target, CudaTarget):
+        raise TargetError(
+            f"{name} is a GPU, which gets packages that are compiled by hand rules only; "
+            "choose a processor for C packages and for tuning (bnn-tvm targets)"
+        )
+    return target
+
+
 def list_targets() -> list[Target]:
     """Read every target that is installed, best rank first.
 

@@ -10,7 +10,14 @@ import pytest
 
 from bnn_tvm.device import LocalDevice
 from bnn_tvm.errors import TargetError
-from bnn_tvm.target import CudaTarget, Target, detect_host, get_target, list_targets
+from bnn_tvm.target import (
+    CudaTarget,
+    Target,
+    detect_host,
+    get_processor,
+    get_target,
+    list_targets,
+)
 
 PROCESSORS = [target for target in list_targets() if not isinstance(target, CudaTarget)]
 GPUS = ["sm_90", "sm_89", "sm_86", "sm_80", "sm_75"]
@@ -225,6 +232,12 @@ def test_wrong_gpus_are_refused(tmp_path, old, new, message):
     with pytest.raises(TargetError) as caught:
         get_target(str(path))
     assert message in str(caught.value)
+
+
+def test_gpus_are_no_processors():
+    assert get_processor("x86-64") == get_target("x86-64")
+    with pytest.raises(TargetError, match="sm_80 is a GPU"):
+        get_processor("sm_80")
 
 
 def test_a_missing_file_is_refused(tmp_path):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ..device import LocalDevice
-    from ..target import Target
+    from ..target import CudaTarget, Target
 
 
 def targets(
@@ -50,10 +50,29 @@ def _overview(found: list[Target], device: LocalDevice) -> Table:
 
 
 def _runs_on(target: Target, device: LocalDevice) -> str:
+    from ..target import CudaTarget
+
+    if isinstance(target, CudaTarget):
+        return _runs_on_gpu(target)
     if target.architecture != device.architecture:
         return f"no: this is {device.architecture}"
     missing = device.lacks(target.cpu_flags)
     return f"no: lacks {', '.join(missing)}" if missing else "yes"
+
+
+def _runs_on_gpu(target: CudaTarget) -> str:
+    from ..errors import DeviceError, WrongArchitectureError
+    from ..gpu import check_gpu
+    from ..runtime import load_tvm_runtime
+
+    load_tvm_runtime()
+    try:
+        check_gpu(target.id)
+    except WrongArchitectureError:
+        return "no: the GPU is older"
+    except DeviceError:
+        return "no: no GPU that works"
+    return "yes"
 
 
 def _facts(target: Target) -> Table:
@@ -62,6 +81,7 @@ def _facts(target: Target) -> Table:
     from ..package.fields import encode
 
     table = Table(title=target.id, show_header=False)
-    for key, value in encode(target).items():
+    facts = encode(target)
+    for key, value in (facts | facts.pop("gpu", {})).items():
         table.add_row(key, " ".join(value) if isinstance(value, list) else str(value))
     return table

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..compiler import Progress, Shape, prepare
 from ..importer import Graph
-from ..target import get_target
+from ..target import get_processor
 from .board import Board, measure_on_board
 from .environment import describe_environment
 from .jobs import Result, Show, open_folder, tune
@@ -64,7 +64,7 @@ def tune_model(
     ModelError, InputError, TargetError
         As `bnn_tvm.compile`.
     """
-    tuned_for = get_target(target)
+    tuned_for = get_processor(target)
     measure = measure_on_board(tuned_for, board) if board else measure_locally(tuned_for)
     now = describe_environment(tuned_for, board.processor if board else "")
     folder = Path(tune_log or Path("tune_logs") / tuned_for.id)

@@ -90,6 +90,7 @@ LAYERS: dict[str, set[str]] = {
         "target",
         "package.api",
         "runtime",
+        "gpu",
         "devices",
         "compiler",
         "benchmark",

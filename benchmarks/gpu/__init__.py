@@ -1,0 +1,1 @@
+"""What NVIDIA GPUs do, beside PyTorch and cuBLAS in the same run."""
