@@ -1,9 +1,9 @@
 """Schedules for x86 processors with AVX2 or AVX-512.
 
 Measured with ResNetE18 at 224x224: one thread on one core of a two-core Xeon of family 6, model 207
-(AVX-512 with VPOPCNTDQ), TVM 0.27.0, tuned, median of each kernel alone on warm data. GOP/s counts 2
-an accumulate; in registers the core does 1,860 GOP/s of xor, popcount and addition, and 177 GFLOP/s
-of multiply-adds.
+(AVX-512 with VPOPCNTDQ), TVM 0.27.0, tuned, median of each kernel alone on warm data. GOP/s counts
+2 an accumulate; in registers the core does 1,860 GOP/s of xor, popcount and addition, and 177
+GFLOP/s of multiply-adds.
 
 ===============================================  ==========  ==========  ===========  ==========
 register_tile, x86-64-vpopcntdq                  56x56x64    28x28x128   14x14x256    7x7x512
@@ -15,8 +15,8 @@ register_tile, x86-64-vpopcntdq                  56x56x64    28x28x128   14x14x2
 ===============================================  ==========  ==========  ===========  ==========
 
 The 7x7 float stem with padding, transposition and BatchNorm of the image ran at 164 GFLOP/s, the
-stream rule's 3x3 max-pool of it with BatchNorm and packing in 145 us. Splitting that pooling, so that
-the stem takes the maxima along rows, gained nothing in the network.
+stream rule's 3x3 max-pool of it with BatchNorm and packing in 145 us. Splitting that pooling, so
+that the stem takes the maxima along rows, gained nothing in the network.
 """
 
 from __future__ import annotations
