@@ -79,8 +79,9 @@ def _multiply(sch: Schedule, tile: GemmTile, warps: int, target: CudaTarget) -> 
     block_columns, across, tile_columns = sch.split(j, [None, tile.warps_across, tile.columns])
     inner = [tile_rows, tile_columns, half, odd]
     sch.reorder(block_rows, block_columns, part, down, across, row, pair, *inner)
-    sch.bind(block_rows, "blockIdx.y")
-    sch.bind(block_columns, "blockIdx.x")
+    # There may be more rows of blocks than the 65,535 that the second axis takes.
+    sch.bind(block_rows, "blockIdx.x")
+    sch.bind(block_columns, "blockIdx.y")
     sch.bind(sch.fuse(part, down, across), "threadIdx.y")
     thread = sch.fuse(row, pair)
     sch.bind(thread, "threadIdx.x")

@@ -11,6 +11,8 @@ STAGES = 3
 """Steps of K in shared memory: one that is multiplied, and those that are copied meanwhile."""
 
 _WORD_BYTES = 4
+# For the ones of each row, beside steps and sums.
+_SPARE_KIB = 1
 # Tiles of 4 registers a thread each, of bits and of numbers: those keep rows and columns as well.
 _MOST_SUM_TILES, _MOST_NUMBER_TILES = 32, 16
 _MOST_WARPS = 8
@@ -111,5 +113,5 @@ def _fits(
     divides = row_tiles % tile.block_rows == 0 and column_tiles % tile.block_columns == 0
     words_wide = tile.block_columns * COLUMNS % target.word_bits == 0
     few = tile.warps * parts <= _MOST_WARPS
-    room = tile.shared_bytes(words, parts) <= target.gpu.block_shared_kib * 1024
+    room = tile.shared_bytes(words, parts) <= (target.gpu.block_shared_kib - _SPARE_KIB) * 1024
     return divides and words_wide and few and room

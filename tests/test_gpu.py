@@ -1,0 +1,74 @@
+"""The memory of a GPU, with the processor in its place, and what is said where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tvm_ffi
+
+from bnn_tvm import gpu
+from bnn_tvm.errors import DeviceError, WrongArchitectureError
+from bnn_tvm.runtime import load_tvm_runtime
+
+CPU = 1
+
+
+@pytest.fixture
+def processor_as_gpu(monkeypatch):
+    load_tvm_runtime()
+    monkeypatch.setattr(gpu, "CUDA", CPU)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint32", "int32", "bool"])
+def test_arrays_come_back_as_they_went(processor_as_gpu, dtype):
+    array = np.arange(6).reshape(2, 3).astype(dtype)
+    (tensor,) = gpu.copy_to_gpu([array])
+    assert gpu.holds(tensor)
+    gpu.upload([array], [tensor])
+    gpu.synchronize()
+    back = gpu.download(tensor)
+    np.testing.assert_array_equal(back, array)
+    assert back.dtype == array.dtype and back.flags.owndata
+
+
+def test_tensors_of_the_processor_are_not_held_by_a_gpu():
+    assert not gpu.holds(tvm_ffi.from_dlpack(np.zeros(2, np.float32)))
+
+
+def pretend(monkeypatch, exists, version="8.6"):
+    monkeypatch.setattr(gpu, "load_cuda_library", lambda: None)
+    answers = {gpu._EXISTS: exists, gpu._COMPUTE_VERSION: version}
+    monkeypatch.setattr(
+        tvm_ffi, "get_global_func", lambda name: lambda kind, index, attribute: answers[attribute]
+    )
+
+
+@pytest.mark.parametrize("architecture", ["sm_75", "sm_80", "sm_86"])
+def test_a_gpu_runs_what_is_no_newer(monkeypatch, architecture):
+    pretend(monkeypatch, True)
+    gpu.check_gpu(architecture)
+
+
+def test_an_older_gpu_is_refused_with_a_target_that_it_runs(monkeypatch):
+    pretend(monkeypatch, True)
+    with pytest.raises(WrongArchitectureError, match=r"is 8\.6; compile with --target sm_86"):
+        gpu.check_gpu("sm_90")
+
+
+def test_a_driver_without_a_gpu_is_said(monkeypatch):
+    pretend(monkeypatch, False)
+    with pytest.raises(DeviceError, match="this machine has none that works; see nvidia-smi"):
+        gpu.check_gpu("sm_80")
+
+
+@pytest.mark.parametrize(
+    ("library", "hint"),
+    [("libcudart.so.13", r"bnn_tvm\[cuda\]"), ("libcuda.so.1", "NVIDIA's driver")],
+)
+def test_a_missing_library_is_named_with_what_to_install(monkeypatch, library, hint):
+    def missing():
+        raise OSError(f"{library}: cannot open shared object file")
+
+    monkeypatch.setattr(gpu, "load_cuda_library", missing)
+    with pytest.raises(DeviceError, match=f"{library}.*{hint}"):
+        gpu.check_gpu("sm_80")
