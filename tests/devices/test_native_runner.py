@@ -277,6 +277,35 @@ def test_all_that_zip_files_can_hold(execute, classifier, monkeypatch):
         assert done.returncode == 0, done.stderr
 
 
+class Packer:
+    """Stands for a compressor, and packs everything to the same bytes."""
+
+    def __init__(self, bits: str) -> None:
+        packed = int(bits[::-1], 2).to_bytes(-(-len(bits) // 8), "little")
+        self.compress, self.flush = lambda data: b"", lambda: packed
+
+
+@pytest.mark.parametrize(
+    "bits, message",
+    [
+        # The last block, with codes of its own: 19 lengths of codes, all 1.
+        ("1" "01" "00000" "00000" "1111" + "100" * 19, "more codes than there are"),
+        # Codes that are known: the first symbol repeats what is not there, or ends the block.
+        ("1" "10" "0000001" "00000", "repeats what is not there"),
+        ("1" "10" "0000000", "less than its size"),
+        ("1" "11", "unknown kind of block"),
+        ("1" "00" "00000" + "1" * 32, "damaged block"),
+        ("1" "10" "11000110", "unknown symbol"),
+        ("0" "10", "ends early"),
+    ],
+)  # fmt: skip
+def test_packed_data_that_makes_no_sense(bits, message, execute, classifier, monkeypatch):
+    monkeypatch.setattr("zipfile._get_compressor", lambda method, level=None: Packer(bits))
+    done = execute(recorded(classifier))
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
 def test_damage_behind_a_right_digest_never_crashes_it(execute, classifier):
     data = recorded(classifier).to_bytes()
     drawn = np.random.default_rng(1)

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "error.h"
@@ -50,6 +51,7 @@ class PrefixCode {
   explicit PrefixCode(const std::vector<int>& lengths) {
     for (const int length : lengths) ++counts_[static_cast<std::size_t>(length)];
     counts_[0] = 0;
+    check_lengths();
     for (int length = 1; length <= kLongestCode; ++length)
       for (std::size_t symbol = 0; symbol < lengths.size(); ++symbol)
         if (lengths[symbol] == length) symbols_.push_back(static_cast<int>(symbol));
@@ -68,6 +70,15 @@ class PrefixCode {
   }
 
  private:
+  // Each length has twice as many codes as the one before, less those that are taken.
+  void check_lengths() const {
+    int free = 1;
+    for (std::size_t length = 1; length <= kLongestCode; ++length) {
+      free = 2 * free - counts_[length];
+      require(free >= 0, "packed data has more codes than there are");
+    }
+  }
+
   std::array<int, kLongestCode + 1> counts_{};
   std::vector<int> symbols_;
 };

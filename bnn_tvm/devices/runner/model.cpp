@@ -130,7 +130,8 @@ std::vector<Array> Model::run(const std::vector<Array>& inputs) {
   ffi::Any result;
   main_.CallPacked(arguments.data(), static_cast<int>(arguments.size()), &result);
   const std::vector<ffi::Tensor> tensors = as_tensors(result);
-  require(tensors.size() == package_.outputs.size(), "the package gives other outputs than it says");
+  require(tensors.size() == package_.outputs.size(),
+          "the package gives other outputs than it says");
   std::vector<Array> outputs;
   for (std::size_t i = 0; i < tensors.size(); ++i)
     outputs.push_back(copy_out(tensors[i], package_.outputs[i]));

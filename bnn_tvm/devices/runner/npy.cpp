@@ -43,7 +43,8 @@ constexpr std::array<Type, 11> kTypes = {{{"bool", "|b1", 1, load<bool>},
 const Type& find_type(std::string_view text, const char* Type::*key) {
   const auto found = std::find_if(kTypes.begin(), kTypes.end(),
                                   [&](const Type& type) { return type.*key == text; });
-  require(found != kTypes.end(), "elements of the type " + std::string(text) + " are not supported");
+  require(found != kTypes.end(),
+          "elements of the type " + std::string(text) + " are not supported");
   return *found;
 }
 

@@ -4,7 +4,6 @@
 #include <tvm/ffi/container/map.h>
 #include <tvm/ffi/extra/json.h>
 
-#include <cmath>
 #include <set>
 #include <utility>
 
