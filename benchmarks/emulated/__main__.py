@@ -1,4 +1,4 @@
-"""The command ``python -m benchmarks.emulated``: instructions and model cycles of ARM kernels."""
+"""The command ``python -m benchmarks.emulated``: instructions and model cycles on ARM."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from tvm import tirx
 
+from bnn_tvm.compiler import prepare
 from bnn_tvm.target import Target, get_target
+from bnn_tvm.zoo import get_model
 
 from .board import build_kernel
 from .inner_loop import find_inner_loop
@@ -25,6 +27,9 @@ from .kernels import (
     packing,
     random_inputs,
 )
+from .network import PARTS, Executed, count_network
+
+app = typer.Typer()
 
 _BINARY = (Layer(56, 64), Layer(28, 128), Layer(14, 256), Layer(7, 512))
 _BITS_OF_REGISTER = 128
@@ -94,15 +99,19 @@ class Figures:
 def _measure(case: Case, target: Target, folder: Path) -> Figures:
     scheduled = schedule_kernel(case.func, target)
     kernel = build_kernel(scheduled.func, target, count_inputs(case.func), folder)
-    executed = kernel.count_instructions(random_inputs(case.func))
+    executed = kernel.count_instructions(random_inputs(case.func.params[: count_inputs(case.func)]))
     loop = find_inner_loop(kernel.assembly, case.mnemonic)
     units = loop.count(case.mnemonic)
     cycles = loop.cycles(target) / units if units else float("nan")
     return Figures(executed / case.units, cycles, loop.stack_accesses, scheduled.rule)
 
 
-def main(
-    targets: Annotated[list[str], typer.Argument(help="Ids of targets.")],
+Targets = Annotated[list[str], typer.Argument(help="Ids of targets.")]
+
+
+@app.command()
+def kernels(
+    targets: Targets,
     only: Annotated[str, typer.Option(help="Cases whose name holds this text.")] = "",
 ) -> None:
     """Count what kernels execute on emulated processors, for each register full of operands."""
@@ -120,5 +129,42 @@ def main(
         console.print(table)
 
 
+@app.command()
+def network(
+    targets: Targets,
+    model: Annotated[str, typer.Option(help="A network of the zoo.")] = "resnete18",
+    size: Annotated[int, typer.Option(help="Of its images.")] = 224,
+) -> None:
+    """Count what one inference executes, by kinds of kernel."""
+    net = get_model(model)
+    net.initialize()
+    for name in targets:
+        prepared = prepare(net, target=name, input_shape=(1, 3, size, size))
+        _print_network(list(count_network(prepared, get_target(name))), f"{model} on {name}")
+
+
+def _print_network(found: list[Executed], title: str) -> None:
+    table = Table(title=title)
+    for column in ("kernel", "output", "millions", "per 128 MACs", "rule"):
+        table.add_column(column)
+    for one in found:
+        shape = "x".join(map(str, one.kernel.arguments[-one.kernel.num_outputs].shape))
+        table.add_row(one.kernel.kind, shape, *_totals([one]), one.kernel.rule)
+    table.add_section()
+    everything = sum(one.instructions for one in found)
+    for part in PARTS:
+        members = [one for one in found if one.part == part]
+        share = sum(one.instructions for one in members) / everything
+        table.add_row(part, "", *_totals(members), f"{share:.1%} of all")
+    Console().print(table)
+
+
+def _totals(kernels: list[Executed]) -> tuple[str, str]:
+    """Give the instructions in millions, and for each 128 multiply-accumulates."""
+    instructions = sum(one.instructions for one in kernels)
+    registers = sum(one.macs for one in kernels) / _BITS_OF_REGISTER
+    return f"{instructions / 1e6:.2f}", f"{instructions / registers:.3f}" if registers else ""
+
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()

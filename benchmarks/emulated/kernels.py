@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -171,9 +171,9 @@ def count_inputs(func: tirx.PrimFunc) -> int:
     return len(func.params) - int(func.attrs[NUM_OUTPUTS])
 
 
-def random_inputs(func: tirx.PrimFunc) -> list[np.ndarray]:
+def random_inputs(params: Sequence[tirx.Var]) -> list[np.ndarray]:
     """Make an array for each parameter that a kernel reads."""
-    return [_random(param) for param in func.params[: count_inputs(func)]]
+    return [_random(param) for param in params]
 
 
 def _random(param: tirx.Var) -> np.ndarray:
