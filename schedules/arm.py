@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from tvm import tirx
+from tvm.ir import TensorLoad
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from bnn_tvm.kernels.stages import ACCUMULATE, PADDED, PARTIAL, WEIGHT
+from bnn_tvm.kernels.stages import ACCUMULATE, PACK, PADDED, PARTIAL, VALUE, WEIGHT
 from bnn_tvm.target import Target
 
 from .arm_intrinsics import count_run, pack_intrinsic
+from .arm_packing import FLOATS_AT_ONCE, pack_row
 from .choices import Choose
 from .outputs import Outputs, find_outputs
-from .rule import Rule, is_layer
+from .rule import Rule, is_layer, kernel_kind
 from .steps import (
     extent,
     find_block,
@@ -208,6 +210,30 @@ def _flatten(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | 
     return None if unit is None else flatten(func, unit)
 
 
+def _pack_rows(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
+    """Pack a tensor of floats row by row, of whole words and blocks."""
+    unit = _vector_unit(target)
+    if unit is None or kernel_kind(func) != "bitpack":
+        return None
+    sch = Schedule(func)
+    pack, value = sch.get_sblock(PACK), sch.get_sblock(VALUE)
+    pixels, words = spatial_extents(sch, pack)[-2:]
+    copied = sch.get(value).body.value
+    is_copy = isinstance(copied, TensorLoad) and str(copied.ty.dtype) == "float32"
+    whole = pixels * words * 32 % FLOATS_AT_ONCE == 0
+    if not (is_copy and whole) or spatial_extents(sch, value)[-2:] != [pixels, words * 32]:
+        return None
+    sch.compute_inline(value)
+    *rows, pixel, _, _ = sch.get_loops(pack)
+    share_among_threads(sch, pack, len(rows))
+    clear = sch.decompose_reduction(pack, pixel)
+    sch.fuse(*sch.get_loops(clear)[-2:])
+    vectorize_innermost(sch, clear, _WORDS)
+    unroll_all(sch, sch.get_loops(clear)[-2:-1])
+    sch.tensorize(pixel, pack_row(pixels, words))
+    return sch
+
+
 def _stream(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
     unit = _vector_unit(target)
     return None if unit is None else stream(func, unit, choose)
@@ -216,6 +242,7 @@ def _stream(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | N
 RULES = (
     Rule("arm.bits", "hand", _tile_bits),
     Rule("arm.register_tile", "hand", _tile_layer),
+    Rule("arm.pack_rows", "hand", _pack_rows),
     Rule("arm.flatten", "hand", _flatten),
     Rule("arm.stream", "hand", _stream),
 )
