@@ -52,6 +52,8 @@ class Target:
         Width and number of the vector registers.
     l1_kib, l2_kib : int
         Data cache of one core, KiB; 0 if there is none.
+    in_order : bool
+        Whether each core executes instructions as they come, so that their order decides how fast.
     native_popcount : str
         Best way to count bits: ``vpopcntd`` (vectors of 32-bit numbers), ``cnt`` (vectors of
         bytes), ``pshufb`` (byte table in a register), ``popcnt`` (scalar instruction), ``popc``
@@ -78,6 +80,7 @@ class Target:
     vector_registers: int
     l1_kib: int
     l2_kib: int
+    in_order: bool
     native_popcount: str
     word_bits: int
     toolchain: str

@@ -6,12 +6,14 @@ from tvm import tirx
 from tvm.ir import TensorLoad
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
+from tvm.sym import detect_linear_equation
 
 from bnn_tvm.kernels.stages import ACCUMULATE, PACK, PADDED, PARTIAL, VALUE, WEIGHT
 from bnn_tvm.target import Target
 
 from .arm_intrinsics import count_run, pack_intrinsic
 from .arm_packing import FLOATS_AT_ONCE, pack_row
+from .arm_tile import Step, count_step
 from .choices import Choose
 from .outputs import Outputs, find_outputs
 from .rule import Rule, is_layer, kernel_kind
@@ -34,8 +36,10 @@ from .vectors import (
     writes_in_turn,
 )
 
-# Outputs of one register of 16-bit sums, and words of a register.
-_OUTPUTS, _WORDS = 8, 4
+# Sums of a register, and words of a register.
+_SUMS, _WORDS = 8, 4
+# Axes of the reduction that say which run of a position is counted, and the last of its positions.
+_AXES_OF_A_RUN = 4
 # Registers that hold neither sums nor weights: what is counted, and the tree of its sums.
 _SPARE_REGISTERS = 10
 
@@ -58,19 +62,19 @@ def _tile_bits(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule 
     outputs = find_outputs(sch)
     if outputs is None or str(sch.get(counted).writes[0].source.dtype) != "uint16":
         return None
-    *_, x, blocks, _ = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
+    *_, x, blocks, lanes = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
     depth = next(int(param.shape[-1]) for param in func.params if param.name == WEIGHT)
-    multiple = outputs.group // _OUTPUTS if outputs.group > 1 else blocks
-    tile = choose("tile", _rank_tiles(x, multiple, depth, target))
-    here = _tile_outputs(sch, outputs, tile, unit, choose)
-    _count_in_registers(sch, here, depth)
+    multiple = outputs.group // lanes if outputs.group > 1 else blocks
+    tile = choose("tile", _rank_tiles(x, multiple, lanes, depth, target))
+    here = _tile_outputs(sch, outputs, tile, lanes, unit, choose)
+    _count_in_registers(sch, here, depth, target)
     padded = find_block(sch, PADDED)
     if padded is not None:
         vectorize_innermost(sch, padded, _WORDS)
     return sch
 
 
-def _rank_tiles(pixels: int, blocks: int, depth: int, target: Target) -> list[Tile]:
+def _rank_tiles(pixels: int, blocks: int, lanes: int, depth: int, target: Target) -> list[Tile]:
     """List the tiles that fit the registers; first the one that loads least for what it counts.
 
     Parameters
@@ -78,19 +82,23 @@ def _rank_tiles(pixels: int, blocks: int, depth: int, target: Target) -> list[Ti
     pixels : int
         Positions in a row; tiles divide it, because conditions have no instruction of ours.
     blocks : int
-        Eights of outputs, of one word if signs are packed; tiles divide them.
+        Blocks of outputs, of one word if signs are packed; tiles divide them.
+    lanes : int
+        Outputs of a block.
     depth : int
         Words of a run. One of four fills a register by one load, shorter ones are repeated.
     target : Target
     """
-    weights = _OUTPUTS * depth // _WORDS
+    weights, sums = lanes * depth // _WORDS, lanes // _SUMS
     loads_of_pixel = 1 if depth == _WORDS else 2
     room = target.vector_registers - _SPARE_REGISTERS
     tiles = [
         Tile(width, vectors)
         for vectors in range(1, blocks + 1)
         for width in range(1, pixels + 1)
-        if blocks % vectors == 0 and pixels % width == 0 and (width + weights) * vectors <= room
+        if blocks % vectors == 0
+        and pixels % width == 0
+        and (width * sums + weights) * vectors <= room
     ]
 
     def loads(tile: Tile) -> float:
@@ -102,19 +110,19 @@ def _rank_tiles(pixels: int, blocks: int, depth: int, target: Target) -> list[Ti
 
 
 def _tile_outputs(
-    sch: Schedule, outputs: Outputs, tile: Tile, unit: VectorUnit, choose: Choose
+    sch: Schedule, outputs: Outputs, tile: Tile, lanes: int, unit: VectorUnit, choose: Choose
 ) -> LoopRV:
     """Tile the loops of the outputs; return the loop around one tile of numbers."""
-    around = _tile_main(sch, outputs, tile, choose)
+    around = _tile_main(sch, outputs, tile, lanes, choose)
     numbers = outputs.main
     if not outputs.main_is_numbers:
         numbers = outputs.packed[0].value
         sch.compute_at(numbers, around, preserve_unit_loops=True)
         keep_in_registers(sch, numbers)
-    here = _tile_numbers(sch, numbers, tile)
+    here = _tile_numbers(sch, numbers, tile, lanes)
     for result in outputs.results:
         sch.reverse_compute_at(result, around, preserve_unit_loops=True)
-        vectorize_innermost(sch, result, _OUTPUTS)
+        vectorize_innermost(sch, result, lanes)
     if not outputs.main_is_output:
         keep_in_registers(sch, numbers)
     for packed in outputs.packed:
@@ -130,7 +138,7 @@ def _tile_outputs(
     return here
 
 
-def _tile_main(sch: Schedule, outputs: Outputs, tile: Tile, choose: Choose) -> LoopRV:
+def _tile_main(sch: Schedule, outputs: Outputs, tile: Tile, lanes: int, choose: Choose) -> LoopRV:
     """Split the loops of the main output; return that around a row of pixels and its channels.
 
     The channels are those of a word, where signs are packed of the numbers, or of a tile.
@@ -138,7 +146,7 @@ def _tile_main(sch: Schedule, outputs: Outputs, tile: Tile, choose: Choose) -> L
     loops = sch.get_loops(outputs.main)[: len(spatial_extents(sch, outputs.main))]
     *outer, x, channel = loops
     in_turn = writes_in_turn(outputs) and outputs.packed
-    channels = outputs.group if in_turn else tile.vectors * _OUTPUTS
+    channels = outputs.group if in_turn else tile.vectors * lanes
     tiles, inner = sch.split(channel, [None, channels if outputs.main_is_numbers else 1])
     x_tiles, in_x = sch.split(x, [None, tile.pixels])
     batch, rows = outer[:1], outer[1:]
@@ -149,21 +157,21 @@ def _tile_main(sch: Schedule, outputs: Outputs, tile: Tile, choose: Choose) -> L
     return x_tiles
 
 
-def _tile_numbers(sch: Schedule, numbers: SBlockRV, tile: Tile) -> LoopRV:
+def _tile_numbers(sch: Schedule, numbers: SBlockRV, tile: Tile, lanes: int) -> LoopRV:
     """Compute numbers tile by tile; return the loop around one."""
     *_, in_x, channel = sch.get_loops(numbers)
-    here, vectors, lane = sch.split(channel, [None, tile.vectors, _OUTPUTS])
+    here, vectors, lane = sch.split(channel, [None, tile.vectors, lanes])
     sch.reorder(here, in_x, vectors, lane)
     unroll_all(sch, [in_x, vectors])
     sch.vectorize(lane)
     return here
 
 
-def _count_in_registers(sch: Schedule, here: LoopRV, depth: int) -> None:
+def _count_in_registers(sch: Schedule, here: LoopRV, depth: int, target: Target) -> None:
     """Count the whole reduction for one tile; in parts, if they are weighed or would overflow."""
     block, partial = sch.get_sblock(ACCUMULATE), find_block(sch, PARTIAL)
     if partial is None:
-        _reduce_tile(sch, block, here, depth)
+        _reduce_tile(sch, block, here, depth, target)
         return
     sch.compute_at(block, here, preserve_unit_loops=True)
     count = len(spatial_extents(sch, block))
@@ -174,25 +182,95 @@ def _count_in_registers(sch: Schedule, here: LoopRV, depth: int) -> None:
     _unroll_tile(sch, pixels, vectors, lane)
     _unroll_tile(sch, *sch.get_loops(sch.decompose_reduction(block, reduction[0]))[-3:])
     keep_in_registers(sch, block)
-    _reduce_tile(sch, partial, reduction[-1], depth)
+    _reduce_tile(sch, partial, reduction[-1], depth, target)
 
 
-def _reduce_tile(sch: Schedule, block: SBlockRV, here: LoopRV, depth: int) -> None:
-    """Count run after run for each pixel and eight outputs of a tile."""
+def _reduce_tile(sch: Schedule, block: SBlockRV, here: LoopRV, depth: int, target: Target) -> None:
+    """Count run after run for each pixel and block of outputs of a tile."""
     tile_axes = len(spatial_extents(sch, sch.get_sblock(ACCUMULATE)))
     sch.compute_at(block, here, preserve_unit_loops=True)
     loops = sch.get_loops(block)[-len(sch.get(block).iter_vars) :]
-    pixels, vectors, lane = loops[tile_axes - 3 : tile_axes]
+    tile = loops[tile_axes - 3 : tile_axes]
     reduction = loops[len(spatial_extents(sch, block)) :]
     run = [reduction.pop()] if depth > 1 else []
-    sch.reorder(*reduction, pixels, vectors, lane, *run)
-    unroll_all(sch, [pixels, vectors])
-    _unroll_tile(sch, *sch.get_loops(sch.decompose_reduction(block, reduction[0]))[-3:])
-    keep_in_registers(sch, block)
-    sch.tensorize(lane, count_run(depth))
-    if depth < _WORDS and len(reduction) > 4:
+    step = _find_step(sch, block, tile_axes - 3, depth) if target.in_order else None
+    if step is None or extent(sch, tile[1]) > 1:
+        _count_runs(sch, block, tile, reduction, run)
+    else:
+        _count_steps(sch, block, tile, reduction, run, step)
+
+
+def _count_runs(
+    sch: Schedule,
+    block: SBlockRV,
+    tile: list[LoopRV],
+    reduction: list[LoopRV],
+    run: list[LoopRV],
+) -> None:
+    """Count a run of one pixel after the other, in an order that LLVM chooses."""
+    *pixels_and_blocks, lane = tile
+    depth = extent(sch, run[0]) if run else 1
+    sch.reorder(*reduction, *tile, *run)
+    unroll_all(sch, pixels_and_blocks)
+    _clear_tile(sch, block, reduction[0])
+    sch.tensorize(lane, count_run(extent(sch, lane), depth))
+    if depth < _WORDS and len(reduction) > _AXES_OF_A_RUN:
         # Neighbouring positions repeat the same runs.
-        sch.unroll(reduction[-4])
+        sch.unroll(reduction[-_AXES_OF_A_RUN])
+
+
+def _count_steps(
+    sch: Schedule,
+    block: SBlockRV,
+    tile: list[LoopRV],
+    reduction: list[LoopRV],
+    run: list[LoopRV],
+    step: Step,
+) -> None:
+    """Count runs of all pixels at the positions of a row of the window, in an order of ours."""
+    pixels, blocks, lane = tile
+    row = [reduction.pop(-_AXES_OF_A_RUN)] if len(reduction) >= _AXES_OF_A_RUN else []
+    inside = [*row, pixels, lane, *run]
+    turning = [loop for loop in inside if extent(sch, loop) > 1]
+    single = [loop for loop in inside if extent(sch, loop) == 1]
+    sch.reorder(*reduction, blocks, *single, *turning)
+    _clear_tile(sch, block, reduction[0])
+    sch.tensorize(turning[0], count_step(step))
+
+
+def _clear_tile(sch: Schedule, block: SBlockRV, outermost: LoopRV) -> None:
+    """Set the sums of a tile to 0 before the loops of the reduction."""
+    _unroll_tile(sch, *sch.get_loops(sch.decompose_reduction(block, outermost))[-3:])
+    keep_in_registers(sch, block)
+
+
+def _find_step(sch: Schedule, block: SBlockRV, axis: int, depth: int) -> Step | None:
+    """Describe the step of the reduction that is written out for a tile; None if none is.
+
+    Parameters
+    ----------
+    axis : int
+        That of the pixels, among those of the block; blocks and outputs of a block follow.
+    """
+    counted = sch.get(block)
+    reads = {read.source.name == WEIGHT: read for read in counted.reads}
+    pixel, weight = reads[False], reads[True]
+    reduced = counted.iter_vars[len(spatial_extents(sch, block)) :]
+    if depth > 1:
+        reduced = reduced[:-1]
+    moving = [counted.iter_vars[axis], *reduced[-_AXES_OF_A_RUN : 1 - _AXES_OF_A_RUN]]
+    every, *rest = detect_linear_equation(pixel.region[-2].min, [axis.var for axis in moving])
+    step = Step(
+        positions=int(moving[1].dom.extent) if moving[1:] else 1,
+        pixels=extent(sch, sch.get_loops(block)[axis - len(counted.iter_vars)]),
+        outputs=int(weight.source.shape[-2]),
+        depth=depth,
+        runs=int(weight.source.shape[-3]),
+        words=int(pixel.source.shape[-1]),
+        every=int(every),
+        dilation=int(rest[0]) if moving[1:] else 1,
+    )
+    return step if step.fits else None
 
 
 def _unroll_tile(sch: Schedule, pixels: LoopRV, vectors: LoopRV, lane: LoopRV) -> None:

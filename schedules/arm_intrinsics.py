@@ -10,30 +10,30 @@ from tvm.script import tirx as T
 
 from .packing import describe_packing
 
-# One step of a layer on bits, for eight outputs: a run of 1, 2 or 4 words of one pixel fills a
+# One step of a layer on bits, for a block of outputs: a run of 1, 2 or 4 words of one pixel fills a
 # register, repeated as often as it takes, and each register of weights holds the runs of 4, 2 or 1
-# outputs. eor and cnt count bits by bytes; addp adds neighbours until each output of the eight has
-# two bytes, which uadalp adds to its 16-bit sum.
+# outputs. eor and cnt count bits by bytes; addp adds neighbours until each of eight outputs has two
+# bytes, which uadalp adds to its 16-bit sum.
 
-_OUTPUTS = 8
+_SUMS_OF_A_REGISTER = 8
 _WORDS_OF_A_REGISTER = 4
 
 
-def _describe_word() -> tirx.PrimFunc:
-    """Say what a run of one word adds to eight sums: TVM drops the loop over the words."""
+def _describe_word(outputs: int) -> tirx.PrimFunc:
+    """Say what a run of one word adds to the sums of a block: TVM drops the loop over the words."""
 
     @T.prim_func(s_tir=True)
     def describe(
         pixel: T.Buffer((1,), "uint32", offset_factor=1),
-        weight: T.Buffer((_OUTPUTS, 1), "uint32", offset_factor=1),
-        total: T.Buffer((_OUTPUTS,), "uint16", offset_factor=1),
+        weight: T.Buffer((outputs, 1), "uint32", offset_factor=1),
+        total: T.Buffer((outputs,), "uint16", offset_factor=1),
     ) -> None:
         with T.sblock("root"):
-            T.reads(total[0:_OUTPUTS], pixel[0:1], weight[0:_OUTPUTS, 0:1])
-            T.writes(total[0:_OUTPUTS])
-            for output in T.serial(0, _OUTPUTS):
+            T.reads(total[0:outputs], pixel[0:1], weight[0:outputs, 0:1])
+            T.writes(total[0:outputs])
+            for output in T.serial(0, outputs):
                 with T.sblock("count"):
-                    o = T.axis.spatial(_OUTPUTS, output)
+                    o = T.axis.spatial(outputs, output)
                     total[o] = total[o] + T.Cast(
                         "uint16", T.popcount(T.bitwise_xor(pixel[0], weight[o, 0]))
                     )
@@ -41,19 +41,19 @@ def _describe_word() -> tirx.PrimFunc:
     return describe
 
 
-def _describe_run(depth: int) -> tirx.PrimFunc:
-    """Say what a run of several words adds to eight sums."""
+def _describe_run(outputs: int, depth: int) -> tirx.PrimFunc:
+    """Say what a run of several words adds to the sums of a block."""
 
     @T.prim_func(s_tir=True)
     def describe(
         pixel: T.Buffer((depth,), "uint32", offset_factor=1),
-        weight: T.Buffer((_OUTPUTS, depth), "uint32", offset_factor=1),
-        total: T.Buffer((_OUTPUTS,), "uint16", offset_factor=1),
+        weight: T.Buffer((outputs, depth), "uint32", offset_factor=1),
+        total: T.Buffer((outputs,), "uint16", offset_factor=1),
     ) -> None:
         with T.sblock("root"):
-            T.reads(total[0:_OUTPUTS], pixel[0:depth], weight[0:_OUTPUTS, 0:depth])
-            T.writes(total[0:_OUTPUTS])
-            for output, word in T.grid(_OUTPUTS, depth):
+            T.reads(total[0:outputs], pixel[0:depth], weight[0:outputs, 0:depth])
+            T.writes(total[0:outputs])
+            for output, word in T.grid(outputs, depth):
                 with T.sblock("count"):
                     o, w = T.axis.remap("SR", [output, word])
                     total[o] = total[o] + T.Cast(
@@ -84,19 +84,14 @@ def _add_pairs(counts: list[tirx.Expr]) -> list[tirx.Expr]:
     ]
 
 
-def _count_run(depth: int) -> tirx.PrimFunc:
-    registers = _OUTPUTS * depth // _WORDS_OF_A_REGISTER
+def _count_run(outputs: int, depth: int) -> tirx.PrimFunc:
+    registers = _SUMS_OF_A_REGISTER * depth // _WORDS_OF_A_REGISTER
     step = _WORDS_OF_A_REGISTER // depth
 
-    def summed(pixel: tirx.Buffer, weight: tirx.Buffer) -> tirx.Expr:
+    def summed(pixel: tirx.Buffer, weight: tirx.Buffer, first: int) -> tirx.Expr:
         bits = _fill_register(pixel, depth)
-        counts = [
-            T.popcount(
-                bits
-                ^ T.reinterpret(weight.vload([r * step, 0], dtype="uint32x4"), dtype="uint8x16")
-            )
-            for r in range(registers)
-        ]
+        words = [weight.vload([first + r * step, 0], dtype="uint32x4") for r in range(registers)]
+        counts = [T.popcount(bits ^ T.reinterpret(word, dtype="uint8x16")) for word in words]
         while len(counts) > 1:
             counts = _add_pairs(counts)
         uaddlp = T.llvm_lookup_intrinsic_id("llvm.aarch64.neon.uaddlp")
@@ -105,23 +100,28 @@ def _count_run(depth: int) -> tirx.PrimFunc:
     @T.prim_func(s_tir=True)
     def cnt_addp_uadalp(
         pixel: T.Buffer((depth,), "uint32", offset_factor=1),
-        weight: T.Buffer((_OUTPUTS, depth), "uint32", offset_factor=1),
-        total: T.Buffer((_OUTPUTS,), "uint16", offset_factor=1),
+        weight: T.Buffer((outputs, depth), "uint32", offset_factor=1),
+        total: T.Buffer((outputs,), "uint16", offset_factor=1),
     ) -> None:
         with T.sblock("root"):
-            T.reads(total[0:_OUTPUTS], pixel[0:depth], weight[0:_OUTPUTS, 0:depth])
-            T.writes(total[0:_OUTPUTS])
-            total.vstore([0], total.vload([0], dtype="uint16x8") + summed(pixel, weight))
+            T.reads(total[0:outputs], pixel[0:depth], weight[0:outputs, 0:depth])
+            T.writes(total[0:outputs])
+            for part in T.unroll(outputs // _SUMS_OF_A_REGISTER):
+                total.vstore(
+                    [part * _SUMS_OF_A_REGISTER],
+                    total.vload([part * _SUMS_OF_A_REGISTER], dtype="uint16x8")
+                    + summed(pixel, weight, part * _SUMS_OF_A_REGISTER),
+                )
 
     return cnt_addp_uadalp
 
 
 @cache
-def count_run(depth: int) -> str:
-    """Name the intrinsic that counts a run of so many words for eight outputs."""
-    name = f"bnn.aarch64.count_run_{depth}"
-    describe = _describe_word() if depth == 1 else _describe_run(depth)
-    TensorIntrin.register(name, describe, _count_run(depth))
+def count_run(outputs: int, depth: int) -> str:
+    """Name the intrinsic that counts a run of so many words for a block of outputs."""
+    name = f"bnn.aarch64.count_run_{outputs}x{depth}"
+    describe = _describe_word(outputs) if depth == 1 else _describe_run(outputs, depth)
+    TensorIntrin.register(name, describe, _count_run(outputs, depth))
     return name
 
 

@@ -1,10 +1,10 @@
 """Packs rows of floats on 64-bit ARM: 0.4 instructions a float.
 
-One load takes 64 bytes apart by fours: its last register holds the first bytes of 16 floats, sign and
-seven bits of exponent. These decide for all but -0.0, which is not below 0, and NaN: their first
-bytes are 0x80 or 0xFF, as are those of the smallest and largest negative numbers. The least signed
-and the largest unsigned byte of a row tell whether it has such a byte; if so, it is packed once more
-by comparisons.
+One load takes 64 bytes apart by fours: its last register holds the first bytes of 16 floats, sign
+and seven bits of exponent. These decide for all but -0.0, which is not below 0, and NaN: their
+first bytes are 0x80 or 0xFF, as are those of the smallest and largest negative numbers. The least
+signed and the largest unsigned byte of a row tell whether it has such a byte; if so, it is packed
+once more by comparisons.
 """
 
 from __future__ import annotations

@@ -42,6 +42,7 @@ vector_bits = 128
 vector_registers = 32
 l1_kib = 32
 l2_kib = 1024
+in_order = true
 native_popcount = "none"
 word_bits = 32
 toolchain = "aarch64-linux-gnu"

@@ -2,8 +2,8 @@
 
 Where a vector instruction counts bits in bytes (``cnt`` of NEON), a register holds bits of *one*
 output, or of the few outputs whose bits fill it, and the counts of neighbouring bytes are added
-until eight outputs share a register of 16-bit sums. The reduction is therefore cut into runs of
-`depth` words: a run is what one register, or an even part of it, holds.
+until the outputs of a block share registers of 16-bit sums. The reduction is therefore cut into
+runs of `depth` words: a run is what one register, or an even part of it, holds.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from .geometry import Extents, Window
 from .popcount_sums import Count, Pair, Planes, split_sum, weigh_and_sum
 from .stages import ACCUMULATE, PARTIAL
 
-OUTPUTS = 8
-"""Outputs computed side by side: 16-bit sums of one register."""
-
+# 16-bit sums of one register.
+_SUMS = 8
 _WORD_BITS = 32
 _MOST_WORDS = 4
 # What a 16-bit sum holds.
@@ -32,6 +31,15 @@ _MOST_BITS = (1 << 16) - 1
 def run_length(words: int) -> int:
     """Choose how many neighbouring words one register holds, of a plane of so many."""
     return next(depth for depth in (_MOST_WORDS, 2, 1) if words % depth == 0)
+
+
+def outputs_of_block(words: int) -> int:
+    """Choose how many outputs are computed side by side, for planes of so many words.
+
+    Sums fill one register; two where a register holds the weights of several outputs, so that a
+    pixel that is repeated for them is used more often.
+    """
+    return _SUMS if run_length(words) == _MOST_WORDS else 2 * _SUMS
 
 
 def lay_along_k(weight: np.ndarray, planes: int) -> np.ndarray:
@@ -68,7 +76,7 @@ def bitserial_conv(
     data : te.Tensor
         (N, *extents, planes * words) packed activations.
     weight : te.Tensor
-        (output blocks, *kernel, planes * runs, 8, words of a run) packed weights.
+        (output blocks, *kernel, planes * runs, outputs of a block, words of a run) packed weights.
     window : Window
     planes : Planes
     border : callable
@@ -77,9 +85,9 @@ def bitserial_conv(
     Returns
     -------
     callable
-        Gives elements of (N, *positions, output blocks, 8) int32.
+        Gives elements of (N, *positions, output blocks, outputs of a block) int32.
     """
-    blocks, *kernel, runs, _, depth = (int(extent) for extent in weight.shape)
+    blocks, *kernel, runs, outputs, depth = (int(extent) for extent in weight.shape)
     batch, *extents, words = (int(extent) for extent in data.shape)
     padded = surround(data, window, border)
     runs, words = runs // planes.weight, words // planes.data
@@ -90,7 +98,7 @@ def bitserial_conv(
         pixel = padded(n, *window.place(position, steps), p * words + run * depth + word)
         return pixel ^ weight(block, *steps, q * runs + run, lane, word)
 
-    shape = (batch, *window.output_size(tuple(extents)), blocks, OUTPUTS)
+    shape = (batch, *window.output_size(tuple(extents)), blocks, outputs)
     return _sum_popcounts(shape, (*kernel, planes.data, planes.weight, runs), depth, disagree)
 
 
@@ -102,15 +110,15 @@ def bitserial_dense(data: te.Tensor, weight: te.Tensor, planes: Planes) -> Count
     data : te.Tensor
         (N, ..., planes * words) packed activations; all axes but the first are inputs.
     weight : te.Tensor
-        (output blocks, ..., planes * runs, 8, words of a run) packed weights.
+        (output blocks, ..., planes * runs, outputs of a block, words of a run) packed weights.
     planes : Planes
 
     Returns
     -------
     callable
-        Gives elements of (N, output blocks, 8) int32.
+        Gives elements of (N, output blocks, outputs of a block) int32.
     """
-    blocks, *inputs, runs, _, depth = (int(extent) for extent in weight.shape)
+    blocks, *inputs, runs, outputs, depth = (int(extent) for extent in weight.shape)
     runs, words = runs // planes.weight, int(data.shape[-1]) // planes.data
 
     def disagree(index: tuple[Expr, ...], k: list[Expr]) -> Expr:
@@ -119,7 +127,7 @@ def bitserial_dense(data: te.Tensor, weight: te.Tensor, planes: Planes) -> Count
         pixel = data(n, *place, p * words + run * depth + word)
         return pixel ^ weight(block, *place, q * runs + run, lane, word)
 
-    shape = (int(data.shape[0]), blocks, OUTPUTS)
+    shape = (int(data.shape[0]), blocks, outputs)
     return _sum_popcounts(shape, (*inputs, planes.data, planes.weight, runs), depth, disagree)
 
 

@@ -111,7 +111,10 @@ class _KernelBuilder:
         self._carry_save = target.has_ternary_logic
         element_bits = self._word_bits if kind in regions.ON_BITS else 32
         self._along_k = target.counts_along_k and kind in regions.LAYERS_ON_BITS
-        lanes = k_major.OUTPUTS if self._along_k else target.vector_bits // element_bits
+        lanes = target.vector_bits // element_bits
+        if self._along_k:
+            words = bits.word_count(shape_of(function.params[0])[-1], self._word_bits)
+            lanes = k_major.outputs_of_block(words)
         # Bits are packed in groups of 32 channels: then there are that many to compute.
         self._blocking = Blocking(lanes, 32 if packs else lanes)
         self._levels = read_levels(function)

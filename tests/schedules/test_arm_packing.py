@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bnn_tvm.schedules import schedule_kernel
 from emulated_harness import needs_emulator
 
 from benchmarks.emulated.board import build_kernel
 from benchmarks.emulated.kernels import Layer, packing
 from bnn_tvm.reference import det_sign, pack_channels
-from bnn_tvm.schedules import schedule_kernel
 from bnn_tvm.target import get_target
 
 TARGET = "cortex-a53"

@@ -36,8 +36,9 @@ def test_every_kind_of_kernel(target, tmp_path):
     assert {"arm.bits", "arm.register_tile", "arm.stream"} <= rules
 
 
+@pytest.mark.parametrize("target", ["cortex-a53", "cortex-a72"])
 @pytest.mark.parametrize("channels", [32, 64, 96, 128, 256])
-def test_runs_of_every_length_with_numbers_and_signs(channels, tmp_path):
+def test_runs_of_every_length_with_numbers_and_signs(channels, target, tmp_path):
     def block(g, x):
         y = g.conv(x, random_signs(1, channels, 3, 1, 1))
         dot = g.conv(g.pad(g.sign(y), 1, 1.0), random_signs(2, 64, channels, 3, 3))
@@ -45,4 +46,16 @@ def test_runs_of_every_length_with_numbers_and_signs(channels, tmp_path):
         return [z, g.conv(g.sign(z), random_signs(5, 8, 64, 1, 1))]
 
     shape = (1, 3, 5, 14)
-    same_as_the_host(module(block, shape), [random_signs(0, *shape)], tmp_path)
+    same_as_the_host(module(block, shape), [random_signs(0, *shape)], tmp_path, target)
+
+
+@pytest.mark.parametrize("channels", [64, 128])
+@pytest.mark.parametrize("options", [{"strides": 2}, {"dilation": 2}, {"strides": (1, 3)}])
+def test_windows_that_step_in_order(channels, options, tmp_path):
+    def block(g, x):
+        y = g.sign(g.conv(x, random_signs(1, channels, 3, 1, 1)))
+        return g.conv(g.pad(y, 2, -1.0), random_signs(2, 24, channels, 3, 3), **options)
+
+    shape = (1, 3, 6, 12)
+    mod = module(block, shape)
+    same_as_the_host(mod, [random_signs(0, *shape)], tmp_path, "cortex-a53")
