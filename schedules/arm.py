@@ -1,6 +1,24 @@
-"""Schedules for 64-bit ARM processors with NEON."""
+"""Schedules for ARM processors with NEON, of 64 and 32 bits.
+
+Instructions for 128 bit-multiply-accumulates of a whole 3x3 layer with affine and float output,
+counted under emulation, and cycles of its inner loop in llvm-mca's model of the core (docs/arm.md
+has more):
+
+=============================  ========  =========  =========  =======  ======
+bits                           56x56x64  28x28x128  14x14x256  7x7x512  cycles
+=============================  ========  =========  =========  =======  ======
+cortex-a72, in LLVM's order    3.60      3.38       3.36       3.38     1.54
+cortex-a53, written out        3.69      3.32       3.30       3.31     3.43
+armv7-neon, written out        4.68      4.35       4.31       4.54     (none)
+=============================  ========  =========  =========  =======  ======
+
+pack_rows takes 0.39 instructions a float.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
 
 from tvm import tirx
 from tvm.ir import TensorLoad
@@ -11,9 +29,10 @@ from tvm.sym import detect_linear_equation
 from bnn_tvm.kernels.stages import ACCUMULATE, PACK, PADDED, PARTIAL, VALUE, WEIGHT
 from bnn_tvm.target import Target
 
+from . import arm32_intrinsics, arm32_tile, arm_tile
 from .arm_intrinsics import count_run, pack_intrinsic
 from .arm_packing import FLOATS_AT_ONCE, pack_row
-from .arm_tile import Step, count_step
+from .arm_step import Code, Step, count_step
 from .choices import Choose
 from .outputs import Outputs, find_outputs
 from .rule import Rule, is_layer, kernel_kind
@@ -36,6 +55,8 @@ from .vectors import (
     writes_in_turn,
 )
 
+Write = Callable[[Step], Code | None]
+
 # Sums of a register, and words of a register.
 _SUMS, _WORDS = 8, 4
 # Axes of the reduction that say which run of a position is counted, and the last of its positions.
@@ -45,7 +66,9 @@ _SPARE_REGISTERS = 10
 
 
 def _vector_unit(target: Target) -> VectorUnit | None:
-    return VectorUnit(target, pack_intrinsic) if target.architecture == "aarch64" else None
+    pack = {"aarch64": pack_intrinsic, "arm": arm32_intrinsics.pack_intrinsic}
+    packs = pack.get(target.architecture)
+    return None if packs is None or not target.counts_along_k else VectorUnit(target, packs)
 
 
 def _tile_bits(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
@@ -62,10 +85,15 @@ def _tile_bits(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule 
     outputs = find_outputs(sch)
     if outputs is None or str(sch.get(counted).writes[0].source.dtype) != "uint16":
         return None
-    *_, x, blocks, lanes = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
+    *outer, x, blocks, lanes = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
     depth = next(int(param.shape[-1]) for param in func.params if param.name == WEIGHT)
     multiple = outputs.group // lanes if outputs.group > 1 else blocks
-    tile = choose("tile", _rank_tiles(x, multiple, lanes, depth, target))
+    if target.architecture == "arm":
+        # What is written out holds two pixels of a row; rows of a dense layer may lie apart.
+        tiles = [Tile(pixels, 1) for pixels in (2, 1) if x % pixels == 0 and (outer or pixels == 1)]
+    else:
+        tiles = _rank_tiles(x, multiple, lanes, depth, target)
+    tile = choose("tile", tiles)
     here = _tile_outputs(sch, outputs, tile, lanes, unit, choose)
     _count_in_registers(sch, here, depth, target)
     padded = find_block(sch, PADDED)
@@ -193,11 +221,20 @@ def _reduce_tile(sch: Schedule, block: SBlockRV, here: LoopRV, depth: int, targe
     tile = loops[tile_axes - 3 : tile_axes]
     reduction = loops[len(spatial_extents(sch, block)) :]
     run = [reduction.pop()] if depth > 1 else []
-    step = _find_step(sch, block, tile_axes - 3, depth) if target.in_order else None
-    if step is None or extent(sch, tile[1]) > 1:
+    step = None
+    if extent(sch, tile[1]) == 1:
+        step = _find_step(sch, block, tile_axes - 3, depth, _writer(target))
+    if step is None:
         _count_runs(sch, block, tile, reduction, run)
     else:
-        _count_steps(sch, block, tile, reduction, run, step)
+        _count_steps(sch, block, tile, reduction, run, *step)
+
+
+def _writer(target: Target) -> Write:
+    """Choose who writes steps; nobody does where LLVM's order of instructions is as good."""
+    if target.architecture == "arm":
+        return arm32_tile.write_step
+    return arm_tile.write_step if target.in_order else lambda step: None
 
 
 def _count_runs(
@@ -226,16 +263,17 @@ def _count_steps(
     reduction: list[LoopRV],
     run: list[LoopRV],
     step: Step,
+    code: Code,
 ) -> None:
     """Count runs of all pixels at the positions of a row of the window, in an order of ours."""
     pixels, blocks, lane = tile
-    row = [reduction.pop(-_AXES_OF_A_RUN)] if len(reduction) >= _AXES_OF_A_RUN else []
+    row = [reduction.pop(-_AXES_OF_A_RUN)] if step.positions > 1 else []
     inside = [*row, pixels, lane, *run]
     turning = [loop for loop in inside if extent(sch, loop) > 1]
     single = [loop for loop in inside if extent(sch, loop) == 1]
     sch.reorder(*reduction, blocks, *single, *turning)
     _clear_tile(sch, block, reduction[0])
-    sch.tensorize(turning[0], count_step(step))
+    sch.tensorize(turning[0], count_step(step, code))
 
 
 def _clear_tile(sch: Schedule, block: SBlockRV, outermost: LoopRV) -> None:
@@ -244,14 +282,23 @@ def _clear_tile(sch: Schedule, block: SBlockRV, outermost: LoopRV) -> None:
     keep_in_registers(sch, block)
 
 
-def _find_step(sch: Schedule, block: SBlockRV, axis: int, depth: int) -> Step | None:
-    """Describe the step of the reduction that is written out for a tile; None if none is.
+def _find_step(
+    sch: Schedule, block: SBlockRV, axis: int, depth: int, write: Write
+) -> tuple[Step, Code] | None:
+    """Write out a step of the reduction for a tile: a row of the window, or else one position.
 
     Parameters
     ----------
     axis : int
         That of the pixels, among those of the block; blocks and outputs of a block follow.
     """
+    row = _describe_row(sch, block, axis, depth)
+    steps = (row, replace(row, positions=1))
+    written = ((step, write(step)) for step in steps)
+    return next(((step, code) for step, code in written if code is not None), None)
+
+
+def _describe_row(sch: Schedule, block: SBlockRV, axis: int, depth: int) -> Step:
     counted = sch.get(block)
     reads = {read.source.name == WEIGHT: read for read in counted.reads}
     pixel, weight = reads[False], reads[True]
@@ -260,7 +307,7 @@ def _find_step(sch: Schedule, block: SBlockRV, axis: int, depth: int) -> Step | 
         reduced = reduced[:-1]
     moving = [counted.iter_vars[axis], *reduced[-_AXES_OF_A_RUN : 1 - _AXES_OF_A_RUN]]
     every, *rest = detect_linear_equation(pixel.region[-2].min, [axis.var for axis in moving])
-    step = Step(
+    return Step(
         positions=int(moving[1].dom.extent) if moving[1:] else 1,
         pixels=extent(sch, sch.get_loops(block)[axis - len(counted.iter_vars)]),
         outputs=int(weight.source.shape[-2]),
@@ -270,7 +317,6 @@ def _find_step(sch: Schedule, block: SBlockRV, axis: int, depth: int) -> Step | 
         every=int(every),
         dilation=int(rest[0]) if moving[1:] else 1,
     )
-    return step if step.fits else None
 
 
 def _unroll_tile(sch: Schedule, pixels: LoopRV, vectors: LoopRV, lane: LoopRV) -> None:

@@ -30,17 +30,17 @@ class Operation:
     unit: str
 
 
-def in_order(operations: Sequence[Operation], pools: Mapping[str, Sequence[str]]) -> list[str]:
+def in_order(operations: Sequence[Operation], pools: Mapping[str, Sequence[object]]) -> list[str]:
     """Order operations so that they seldom wait for each other, and give their values registers.
 
     In each cycle, each unit starts the first operation whose operands are there and whose results
-    have registers. As operations in front go first, values do not pile up.
+    have registers, which are given out in order. So values do not pile up.
 
     Parameters
     ----------
     operations : sequence of Operation
         In an order that is right; in which they run with the registers of the pools.
-    pools : mapping of str to sequence of str
+    pools : mapping of str to sequence
         The registers for values whose names start with a text. What other names stand for is in
         the text of operations.
 
@@ -48,26 +48,39 @@ def in_order(operations: Sequence[Operation], pools: Mapping[str, Sequence[str]]
     -------
     list of str
         The instructions.
+
+    Raises
+    ------
+    ValueError
+        If in the order given they need more registers.
     """
     waiting = list(range(len(operations)))
     needs = _dependencies(operations)
     registers = _Registers(operations, pools)
     started: dict[int, int] = {}
     lines = []
-    cycle = 0
+    cycle, longest = 0, max(operation.latency for operation in operations)
     while waiting:
         busy: set[str] = set()
+        starved: set[str] = set()
         for index in waiting.copy():
             operation = operations[index]
             ready = all(
                 before in started and started[before] + delay <= cycle
                 for before, delay in needs[index].items()
             )
-            if ready and operation.unit not in busy and registers.has_room(operation):
+            # Registers go to what is in front, or else it might never get one.
+            pool = registers.pool_of_new(operation)
+            has_room = pool not in starved and registers.has_room(operation)
+            if ready and operation.unit not in busy and has_room:
                 busy.add(operation.unit)
                 waiting.remove(index)
                 started[index] = cycle
                 lines.append(registers.place(operation))
+            elif pool:
+                starved.add(pool)
+        if waiting and cycle > max(started.values(), default=0) + longest:
+            raise ValueError(f"{operations[waiting[0]].text} finds no register")
         cycle += 1
     return lines
 
@@ -94,15 +107,15 @@ def _dependencies(operations: Sequence[Operation]) -> list[dict[int, int]]:
 class _Registers:
     """Gives values registers while they are in use."""
 
-    def __init__(self, operations: Sequence[Operation], pools: Mapping[str, Sequence[str]]):
+    def __init__(self, operations: Sequence[Operation], pools: Mapping[str, Sequence[object]]):
         self._free = {prefix: list(registers) for prefix, registers in pools.items()}
-        self._places: dict[str, str] = {}
+        self._places: dict[str, object] = {}
         self._uses: dict[str, int] = {}
         for operation in operations:
             for name in self._values(operation):
                 self._uses[name] = self._uses.get(name, 0) + 1
 
-    def _pool(self, name: str) -> list[str]:
+    def _pool(self, name: str) -> list[object]:
         return next(free for prefix, free in self._free.items() if name.startswith(prefix))
 
     def _values(self, operation: Operation) -> set[str]:
@@ -111,6 +124,11 @@ class _Registers:
 
     def _new(self, operation: Operation) -> list[str]:
         return [name for name in sorted(self._values(operation)) if name not in self._places]
+
+    def pool_of_new(self, operation: Operation) -> str:
+        """Name the pool that an operation takes registers from; '' if none."""
+        new = self._new(operation)
+        return next((pool for pool in self._free if new and new[0].startswith(pool)), "")
 
     def has_room(self, operation: Operation) -> bool:
         """Tell whether there are registers for what an operation writes first."""

@@ -59,18 +59,20 @@ class Case:
 
 def _cases(target: Target) -> list[Case]:
     cases = []
+    is_32_bit = target.architecture == "arm"
+    count, multiply = ("vcnt.8", "vmla.f32") if is_32_bit else ("cnt", "fmla")
     for layer in _BINARY:
         for with_signs in (False, True):
             name = f"binary 3x3, {layer}" + (", add, signs" if with_signs else "")
             func = binary_layer(layer, with_signs, target)
-            cases.append(Case(name, func, layer.macs / _BITS_OF_REGISTER, "cnt"))
+            cases.append(Case(name, func, layer.macs / _BITS_OF_REGISTER, count))
     stem, down = Layer(112, 64), Layer(28, 128)
     multiplied = 3 * 7 * 7 * stem.size**2 * stem.channels / _FLOATS_OF_REGISTER
     cases.append(
-        Case("float 7x7, stride 2", float_layer(stem, 3, 7, 2, target), multiplied, "fmla")
+        Case("float 7x7, stride 2", float_layer(stem, 3, 7, 2, target), multiplied, multiply)
     )
     multiplied = 64 * down.size**2 * down.channels / _FLOATS_OF_REGISTER
-    cases.append(Case("float 1x1", float_layer(down, 64, 1, 1, target), multiplied, "fmla"))
+    cases.append(Case("float 1x1", float_layer(down, 64, 1, 1, target), multiplied, multiply))
     packed = Layer(56, 64)
     floats = packed.size**2 * packed.channels
     cases.append(Case("packing, per float", packing(packed, target), floats, "ushl"))

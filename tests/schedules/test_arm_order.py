@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from bnn_tvm.schedules.arm_order import Operation, in_order
 
 
@@ -25,6 +26,13 @@ def test_another_chain_fills_the_wait():
 def test_values_wait_for_registers():
     lines = in_order([*chain("t1"), *chain("t2")], {"t": ["a"]})
     assert lines == ["load a", "change a", "store a"] * 2
+
+
+def test_too_few_registers_are_an_error():
+    operations = [operation(f"set {{t{i}}}", (), (f"t{i}",)) for i in range(2)]
+    operations.append(operation("use {t0} {t1}", ("t0", "t1"), ()))
+    with pytest.raises(ValueError, match="finds no register"):
+        in_order(operations, {"t": ["a"]})
 
 
 def test_a_register_is_overwritten_after_it_was_read():
