@@ -33,13 +33,14 @@ def run_length(words: int) -> int:
     return next(depth for depth in (_MOST_WORDS, 2, 1) if words % depth == 0)
 
 
-def outputs_of_block(words: int) -> int:
-    """Choose how many outputs are computed side by side, for planes of so many words.
+def outputs_of_block(channels: int) -> int:
+    """Choose how many outputs are computed side by side, for inputs of so many channels.
 
     Sums fill one register; two where a register holds the weights of several outputs, so that a
     pixel that is repeated for them is used more often.
     """
-    return _SUMS if run_length(words) == _MOST_WORDS else 2 * _SUMS
+    whole = run_length(-(-channels // _WORD_BITS)) == _MOST_WORDS
+    return _SUMS if whole else 2 * _SUMS
 
 
 def lay_along_k(weight: np.ndarray, planes: int) -> np.ndarray:

@@ -109,12 +109,10 @@ class _KernelBuilder:
         self._kind = kind
         self._word_bits = target.word_bits
         self._carry_save = target.has_ternary_logic
-        element_bits = self._word_bits if kind in regions.ON_BITS else 32
+        vector = target.vector_bits // (self._word_bits if kind in regions.ON_BITS else 32)
         self._along_k = target.counts_along_k and kind in regions.LAYERS_ON_BITS
-        lanes = target.vector_bits // element_bits
-        if self._along_k:
-            words = bits.word_count(shape_of(function.params[0])[-1], self._word_bits)
-            lanes = k_major.outputs_of_block(words)
+        channels = shape_of(function.params[0])[-1]
+        lanes = k_major.outputs_of_block(channels) if self._along_k else vector
         # Bits are packed in groups of 32 channels: then there are that many to compute.
         self._blocking = Blocking(lanes, 32 if packs else lanes)
         self._levels = read_levels(function)
