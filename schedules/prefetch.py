@@ -21,6 +21,8 @@ from bnn_tvm.kernels.stages import WEIGHT
 _LINE_BYTES = 64
 # Fewer bytes than this stay in L2 between two runs.
 _FEWEST_BYTES = 1 << 16
+# Prefetches in a row that are worth their code.
+_MOST_WRITTEN_OUT = 16
 _READ, _INTO_L2, _DATA = 0, 2, 1
 
 
@@ -72,4 +74,5 @@ def _prefetch(weight: tirx.Buffer, start: tirx.Expr, lines: int, line: int) -> t
     fetch = tirx.call_intrin(
         "", "tirx.prefetch", tirx.address_of(weight[tuple(place)]), _READ, _INTO_L2, _DATA
     )
-    return tirx.For(index, 0, lines, tirx.ForKind.UNROLLED, tirx.Evaluate(fetch))
+    kind = tirx.ForKind.UNROLLED if lines <= _MOST_WRITTEN_OUT else tirx.ForKind.SERIAL
+    return tirx.For(index, 0, lines, kind, tirx.Evaluate(fetch))

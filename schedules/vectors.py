@@ -32,7 +32,7 @@ from .steps import (
 )
 from .tiles import ENOUGH_SUMS, Tile, rank_float_tiles, rank_tiles
 
-# Steps of a pooling window that are worth their code.
+# Steps of a pooling window, and vectors of one pixel, that are worth their code.
 _MOST_UNROLLED_STEPS = 16
 # Words of one pixel that are worth their code; a register tile never has more.
 _MOST_UNROLLED_WORDS = 16
@@ -354,7 +354,8 @@ def _pool_at(sch: Schedule, pool: SBlockRV, here: LoopRV, unit: VectorUnit) -> N
     vectors, lane = sch.split(channel, [None, width])
     sch.reorder(vectors, *steps, lane)
     sch.vectorize(lane)
-    unroll_all(sch, [vectors])
+    if extent(sch, vectors) <= _MOST_UNROLLED_STEPS:
+        unroll_all(sch, [vectors])
     if math.prod(extent(sch, step) for step in steps) <= _MOST_UNROLLED_STEPS:
         unroll_all(sch, steps)
     init = sch.decompose_reduction(pool, steps[0])
