@@ -12,7 +12,7 @@ from tvm import relax, te, tirx
 from tvm.ir import Expr
 
 from bnn_tvm.kernels import bits, bitserial, dot, floating, gemm, k_major
-from bnn_tvm.kernels.border import Element
+from bnn_tvm.kernels.border import Element, nearest_row
 from bnn_tvm.kernels.elementwise import SCALAR_OPS
 from bnn_tvm.kernels.geometry import Window
 from bnn_tvm.kernels.popcount_sums import Planes
@@ -249,9 +249,7 @@ class _KernelBuilder:
         correction = correct_border(weight, window, extents, pad_value - stands_for)
         table = self._operands.constant(correction.table)
         classes = [self._operands.constant(numbers) for numbers in correction.classes]
-        return lambda *index: table(
-            *(number(at) for number, at in zip(classes, index[1:-1], strict=True)), index[-1]
-        )
+        return lambda *index: table(*map(nearest_row, table.shape, classes, index[1:-1]), index[-1])
 
     def _bitserial_dense(self, var: relax.Var, call: relax.Call) -> None:
         source, _ = self._source(call)

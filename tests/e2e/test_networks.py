@@ -8,7 +8,10 @@ import pytest
 from mxnet.gluon import HybridBlock
 
 import bnn_tvm
+from bnn_tvm.benchmark.layers import time_kernels
+from bnn_tvm.benchmark.measure import Plan
 from bnn_tvm.gluon import nn
+from bnn_tvm.runtime import Session
 
 TARGETS = ("x86-64-vpopcntdq", "x86-64-avx2", "x86-64")
 
@@ -196,3 +199,15 @@ def test_random_chains(seed):
         conv = nn.QConv2D(channels, kernel, strides=strides, padding=kernel // 2)
         layers += [conv]
     compare(with_random_statistics(sequence(*layers, *classifier()), seed), seed, TARGETS[seed % 3])
+
+
+def test_layers_with_tables_for_their_border_are_timed_on_random_operands():
+    net = sequence(nn.QActivation(bits=2, method="round"), nn.QConv2D(8, 3, padding=1))
+    net.initialize()
+    net(mx.nd.zeros((1, 8, 9, 9)))
+    package = bnn_tvm.compile(net, target="x86-64", input_shape=(1, 8, 9, 9))
+    (layer,) = package.manifest.layers
+    assert layer.lowered
+    plan = Plan(rounds=1, warm_up=1, sample_seconds=1e-5)
+    timed = time_kernels(Session(package), {}, plan)
+    assert layer.kernel in {report.kernel for report in timed}

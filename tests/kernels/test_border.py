@@ -9,7 +9,7 @@ from tvm import te
 
 from bnn_tvm.kernels.bits import pack_signs, word_count
 from bnn_tvm.kernels.bitserial import border_word
-from bnn_tvm.kernels.border import surround
+from bnn_tvm.kernels.border import nearest_row, surround
 from bnn_tvm.kernels.geometry import Window
 from bnn_tvm.target import get_target
 
@@ -32,3 +32,16 @@ def test_every_plane_is_padded_alike(word_bits, channels, bit):
     expected = np.broadcast_to(np.tile(plane, planes), (1, 4, 4, planes * words)).copy()
     expected[:, 1:3, 1:3] = 0
     np.testing.assert_array_equal(result.numpy(), expected)
+
+
+def test_numbers_of_rows_that_are_not_there_give_the_nearest():
+    table = te.placeholder((3, 2), "float32", "table")
+    numbers = te.placeholder((5,), "int32", "numbers")
+    rows = te.compute((5, 2), lambda i, j: table(nearest_row(table.shape[0], numbers, i), j))
+    module = tvm.IRModule({"main": te.create_prim_func([table, numbers, rows])})
+    run = tvm.compile(module, target=get_target("x86-64").to_tvm()).jit()["main"]
+    given = np.arange(6, dtype=np.float32).reshape(3, 2)
+    result = tvm.runtime.tensor(np.empty((5, 2), np.float32))
+    wanted = np.array([-(2**31), 0, 2, 3, 2**31 - 1], np.int32)
+    run(tvm.runtime.tensor(given), tvm.runtime.tensor(wanted), result)
+    np.testing.assert_array_equal(result.numpy(), given[[0, 0, 2, 2, 2]])
