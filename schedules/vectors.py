@@ -53,13 +53,10 @@ class VectorUnit:
     target : Target
     pack : callable
         Names the intrinsic that packs numbers of a dtype into a word of so many bits.
-    free_loads : bool
-        Whether a multiply-add hides the loads that it needs, so that small tiles of floats win.
     """
 
     target: Target
     pack: Callable[[str, int], str]
-    free_loads: bool = False
 
     @property
     def lanes(self) -> int:
@@ -97,7 +94,7 @@ def _rank_tiles(sch: Schedule, step: int, unit: VectorUnit) -> list[Tile]:
     """List tiles of a layer, the best first, by what its sums take of the processor."""
     block = sch.get_sblock(ACCUMULATE)
     *_, x, blocks, _ = spatial_extents(sch, block)
-    if unit.free_loads and str(sch.get(block).writes[0].source.dtype) == "float32":
+    if str(sch.get(block).writes[0].source.dtype) == "float32":
         return rank_float_tiles(x, blocks, step, unit.target)
     return rank_tiles(x, blocks, step, _registers_per_sum(sch), unit.target)
 

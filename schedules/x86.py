@@ -40,7 +40,7 @@ from .x86_intrinsics import pack_intrinsic
 def _vector_unit(target: Target) -> VectorUnit | None:
     is_x86 = target.kind == "llvm" and target.architecture == "x86_64"
     fits = is_x86 and target.vector_bits >= 256
-    return VectorUnit(target, pack_intrinsic, free_loads=True) if fits else None
+    return VectorUnit(target, pack_intrinsic) if fits else None
 
 
 def _tile_layer(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
