@@ -79,7 +79,14 @@ def _time_kernel(
 
 def report_kernel(kernel: KernelInfo, own: Timing, rivals: Mapping[str, Timing]) -> KernelReport:
     """Put a kernel's times beside those of the baselines' kernels that were timed with it."""
-    seconds = own.spread
+    speedups = {label: timing.ratio_to(own) for label, timing in rivals.items()}
+    return describe_kernel(kernel, own.spread, speedups)
+
+
+def describe_kernel(
+    kernel: KernelInfo, seconds: Spread, speedups: dict[str, Spread]
+) -> KernelReport:
+    """Put a kernel's time beside what the manifest says of it."""
     return KernelReport(
         kernel=kernel.name,
         kind=kernel.kind,
@@ -89,8 +96,8 @@ def report_kernel(kernel: KernelInfo, own: Timing, rivals: Mapping[str, Timing])
         macs=kernel.macs,
         binary=kernel.binary,
         seconds=seconds,
-        gops=2 * kernel.macs / seconds.median / 1e9,
-        speedups={label: timing.ratio_to(own) for label, timing in rivals.items()},
+        gops=2 * kernel.macs / seconds.median / 1e9 if seconds.median else 0.0,
+        speedups=speedups,
     )
 
 

@@ -20,7 +20,7 @@ from ..package import CPackage, Package, load_package
 from ..package.manifest import KernelInfo, Manifest
 from .bench import BenchReport, ModelReport, NumberCheck
 from .environment import Environment
-from .layers import KernelReport
+from .layers import KernelReport, describe_kernel
 from .measure import Spread
 
 MAX_ROUNDS = 100
@@ -195,16 +195,4 @@ def _in_order(manifest: Manifest, steps: Sequence[dict[str, Any]]) -> list[Kerne
 def _kernel(kernel: KernelInfo, steps: Sequence[dict[str, Any]]) -> KernelReport:
     """Describe one call of a kernel by the samples of all its calls."""
     mine = [step["seconds"] for step in steps if step["kernel"] == kernel.name]
-    seconds = Spread.of(sample for samples in mine for sample in samples)
-    return KernelReport(
-        kernel=kernel.name,
-        kind=kernel.kind,
-        rule=kernel.rule,
-        source=kernel.source,
-        layers=kernel.layers,
-        macs=kernel.macs,
-        binary=kernel.binary,
-        seconds=seconds,
-        gops=2 * kernel.macs / seconds.median / 1e9 if seconds.median else 0.0,
-        speedups={},
-    )
+    return describe_kernel(kernel, Spread.of(s for samples in mine for s in samples), {})
