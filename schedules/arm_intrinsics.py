@@ -8,7 +8,7 @@ from tvm import tirx
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
-from .packing import describe_packing
+from .packing import register_packing
 
 # One step of a layer on bits, for a block of outputs: a run of 1, 2 or 4 words of one pixel fills a
 # register, repeated as often as it takes, and each register of weights holds the runs of 4, 2 or 1
@@ -137,29 +137,16 @@ def _masked_bits(value: tirx.Buffer, dtype: str, first: int) -> tirx.Expr:
     return T.Select(is_negative, T.Broadcast(T.uint8(0), 16), bits)
 
 
-def _pack_32(dtype: str) -> tirx.PrimFunc:
-    def word_of(value: tirx.Buffer) -> tirx.Expr:
-        (pairs,) = _add_pairs([_masked_bits(value, dtype, first) for first in (0, 16)])
-        (fours,) = _add_pairs([pairs, pairs])
-        (eights,) = _add_pairs([fours, fours])
-        return T.Shuffle([T.reinterpret(eights, dtype="uint32x4")], [0])
-
-    @T.prim_func(s_tir=True)
-    def cmge_addp(
-        value: T.Buffer((32,), dtype, offset_factor=1),
-        word: T.Buffer((1,), "uint32", offset_factor=1),
-    ) -> None:
-        with T.sblock("root"):
-            T.reads(word[0:1], value[0:32])
-            T.writes(word[0:1])
-            word[0] = word[0] + word_of(value)
-
-    return cmge_addp
+def _word(value: tirx.Buffer, dtype: str) -> tirx.Expr:
+    (pairs,) = _add_pairs([_masked_bits(value, dtype, first) for first in (0, 16)])
+    (fours,) = _add_pairs([pairs, pairs])
+    (eights,) = _add_pairs([fours, fours])
+    return T.Shuffle([T.reinterpret(eights, dtype="uint32x4")], [0])
 
 
 @cache
 def pack_intrinsic(dtype: str, bits: int) -> str:
     """Name the intrinsic that packs the signs of 32 numbers of a dtype."""
-    name = f"bnn.aarch64.pack_{dtype}_{bits}"
-    TensorIntrin.register(name, describe_packing(dtype, bits), _pack_32(dtype))
-    return name
+    return register_packing(
+        f"bnn.aarch64.pack_{dtype}_{bits}", dtype, bits, lambda value: _word(value, dtype)
+    )
