@@ -9,13 +9,15 @@ what is read, written and packed behind them lies side by side.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tvm import tirx
+from tvm.ir import Expr
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from bnn_tvm.kernels.gemm import COLUMNS, PRODUCT, ROWS
+from bnn_tvm.kernels.popcount_sums import Planes
 from bnn_tvm.kernels.stages import ACCUMULATE, ONES, SUMS, WINDOWS
 from bnn_tvm.target import CudaTarget, Target
 
@@ -23,7 +25,7 @@ from .choices import Choose
 from .cuda_intrinsics import SHARED, multiply_tiles
 from .cuda_rows import LANES, LOCAL, merge_lanes, write_in_rows
 from .cuda_splice import cut_stage, paste_stage
-from .cuda_tiles import STAGES, GemmTile, rank_gemm_tiles
+from .cuda_tiles import STAGES, GemmSize, GemmTile, rank_gemm_tiles
 from .outputs import find_outputs
 from .steps import extent, find_block, spatial_extents, unroll_all
 
@@ -58,8 +60,15 @@ def _choose_tile(sch: Schedule, target: CudaTarget, choose: Choose) -> tuple[Gem
     """Choose a tile; return it and the number of warps of a block."""
     parts, rows, columns, *_ = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
     words = math.prod(spatial_extents(sch, sch.get_sblock(WINDOWS))[-2:])
-    tile = choose("tile", rank_gemm_tiles(rows, columns, words, parts, _is_on_bits(sch), target))
+    size = GemmSize(rows, columns, words, parts, _planes(sch), _is_on_bits(sch))
+    tile = choose("tile", rank_gemm_tiles(size, target))
     return tile, parts * tile.warps
+
+
+def _planes(sch: Schedule) -> Planes:
+    """Read how many bit planes rows and columns have."""
+    *_, p, q = sch.get(sch.get_sblock(SUMS)).iter_vars
+    return Planes(int(p.dom.extent), int(q.dom.extent))
 
 
 def _is_on_bits(sch: Schedule) -> bool:
@@ -71,7 +80,7 @@ def _multiply(sch: Schedule, tile: GemmTile, warps: int, target: CudaTarget) -> 
     """Schedule what is summed; return the loop around what one block of threads computes."""
     accumulate, windows = sch.get_sblock(ACCUMULATE), sch.get_sblock(WINDOWS)
     spread = sch.cache_write(accumulate, 0, LOCAL)
-    sch.transform_layout(spread, ("write", 0), _as_matrix)
+    sch.transform_layout(spread, ("write", 0), _as_matrices(_planes(sch)))
     sch.set_scope(spread, 0, SHARED)
     sch.set_scope(windows, 0, SHARED)
     part, i, j, row, pair, half, odd = sch.get_loops(spread)
@@ -98,12 +107,18 @@ def _multiply(sch: Schedule, tile: GemmTile, warps: int, target: CudaTarget) -> 
     return block_columns
 
 
-def _as_matrix(
-    part: tirx.Var, i: tirx.Var, j: tirx.Var, row: tirx.Var, pair: tirx.Var, half: tirx.Var,
-    odd: tirx.Var,
-) -> list[tirx.Var]:  # fmt: skip
-    """Say in which row and column a thread's sums stand."""
-    return [part, i * ROWS + half * 8 + row, j * COLUMNS + pair * 2 + odd]
+def _as_matrices(planes: Planes) -> Callable[..., list[Expr]]:
+    """Say in which part, planes, row and column a thread's sums stand."""
+
+    def place(
+        part: tirx.Var, i: tirx.Var, j: tirx.Var, row: tirx.Var, pair: tirx.Var, half: tirx.Var,
+        odd: tirx.Var,
+    ) -> list[Expr]:  # fmt: skip
+        in_row = i // planes.data * ROWS + half * 8 + row
+        in_column = j // planes.weight * COLUMNS + pair * 2 + odd
+        return [part, i % planes.data, j % planes.weight, in_row, in_column]
+
+    return place
 
 
 def _sum_in_steps(sch: Schedule, block: SBlockRV) -> LoopRV:

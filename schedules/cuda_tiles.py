@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bnn_tvm.kernels.gemm import COLUMNS, ROWS
+from bnn_tvm.kernels.popcount_sums import Planes
 from bnn_tvm.target import CudaTarget
 
 STAGES = 3
@@ -65,53 +68,73 @@ class GemmTile:
         return _WORD_BYTES * parts * max(steps, rows * columns)
 
 
-def rank_gemm_tiles(
-    row_tiles: int, column_tiles: int, words: int, parts: int, on_bits: bool, target: CudaTarget
-) -> list[GemmTile]:
-    """List the tiles that fit; first the one that should take least time.
+@dataclass(frozen=True)
+class GemmSize:
+    """A product of matrices.
 
-    Time is taken to be that of the rounds in which multiprocessors get their blocks, each of them
-    multiplying and loading its tiles; no GPU has confirmed that yet.
-
-    Parameters
+    Attributes
     ----------
     row_tiles, column_tiles : int
-        Tiles of 16 rows and of 8 columns in all.
+        Tiles of 16 rows and of 8 columns in all planes.
     words : int
         Of a step along K.
     parts : int
         Of K, each summed by warps of its own.
+    planes : Planes
     on_bits : bool
         Whether tensor cores multiply words, not ordinary ones numbers.
-    target : CudaTarget
     """
-    candidates = [
-        GemmTile(rows, columns, down, across)
-        for rows in _SIZES
-        for columns in _SIZES[1:]
-        for down in _SIZES
-        for across in _SIZES
-    ]
-    most = _MOST_SUM_TILES if on_bits else _MOST_NUMBER_TILES
-    few = [tile for tile in candidates if tile.rows * tile.columns <= most]
-    fitting = [tile for tile in few if _fits(tile, row_tiles, column_tiles, words, parts, target)]
+
+    row_tiles: int
+    column_tiles: int
+    words: int
+    parts: int
+    planes: Planes
+    on_bits: bool
+
+
+def rank_gemm_tiles(size: GemmSize, target: CudaTarget) -> list[GemmTile]:
+    """List the tiles that fit; first the one that should take least time.
+
+    Time is taken to be that of the rounds in which multiprocessors get their blocks, each of them
+    multiplying and loading its tiles; no GPU has confirmed that yet.
+    """
 
     def seconds(tile: GemmTile) -> tuple[float, int, str]:
-        blocks = row_tiles // tile.block_rows * (column_tiles // tile.block_columns)
+        down, across = size.row_tiles // tile.block_rows, size.column_tiles // tile.block_columns
+        blocks = down * across
         rounds = -(-blocks // target.gpu.multiprocessors)
         loads = (tile.rows * ROWS + tile.columns * COLUMNS) / (tile.rows * tile.columns * COLUMNS)
         work = tile.block_rows * tile.block_columns * (1 + loads)
-        idle = max(1.0, _ENOUGH_WARPS / (tile.warps * parts))
+        idle = max(1.0, _ENOUGH_WARPS / (tile.warps * size.parts))
         return rounds * work * idle, -blocks, str(tile)
 
+    fitting = [tile for tile in _candidates(size) if _fits(tile, size, target)]
     return sorted(fitting, key=seconds)[:_MOST_OFFERED]
 
 
-def _fits(
-    tile: GemmTile, row_tiles: int, column_tiles: int, words: int, parts: int, target: CudaTarget
-) -> bool:
-    divides = row_tiles % tile.block_rows == 0 and column_tiles % tile.block_columns == 0
-    words_wide = tile.block_columns * COLUMNS % target.word_bits == 0
-    few = tile.warps * parts <= _MOST_WARPS
-    room = tile.shared_bytes(words, parts) <= (target.gpu.block_shared_kib - _SPARE_KIB) * 1024
-    return divides and words_wide and few and room
+def _candidates(size: GemmSize) -> Iterator[GemmTile]:
+    """List tiles whose sums registers hold, in multiples of what planes do not halve evenly."""
+    rows_of, columns_of = _odd_part(size.planes.data), _odd_part(size.planes.weight)
+    most = _MOST_SUM_TILES if size.on_bits else _MOST_NUMBER_TILES
+    for rows, columns in itertools.product(_SIZES, _SIZES):
+        in_registers = rows * rows_of * columns * columns_of <= most
+        if not in_registers or columns * columns_of == 1:
+            continue
+        for down, across in itertools.product(_SIZES, _SIZES):
+            yield GemmTile(rows * rows_of, columns * columns_of, down, across)
+
+
+def _odd_part(number: int) -> int:
+    return number // (number & -number)
+
+
+def _fits(tile: GemmTile, size: GemmSize, target: CudaTarget) -> bool:
+    planes = size.planes
+    whole = tile.block_rows % planes.data == 0 and tile.block_columns % planes.weight == 0
+    down, across = size.row_tiles % tile.block_rows, size.column_tiles % tile.block_columns
+    words_wide = tile.block_columns // planes.weight * COLUMNS % target.word_bits == 0
+    few = tile.warps * size.parts <= _MOST_WARPS
+    limit = (target.gpu.block_shared_kib - _SPARE_KIB) * 1024
+    room = tile.shared_bytes(size.words, size.parts) <= limit
+    return whole and not down and not across and words_wide and few and room

@@ -8,11 +8,16 @@ import re
 import shutil
 import struct
 import subprocess
+import tempfile
 from functools import cache
 from pathlib import Path
 
 import pytest
+from bnn_tvm.schedules import schedule_kernel
+from tvm import tirx
+from tvm.ir import IRModule
 
+from bnn_tvm.build import build_executable
 from bnn_tvm.errors import DeviceError, ToolchainError
 from bnn_tvm.gpu import check_gpu, find_cuda_folder
 from bnn_tvm.runtime import load_tvm_runtime
@@ -59,6 +64,16 @@ def device_code(library: bytes) -> bytes:
     start = library.index(_MAGIC)
     header, size = struct.unpack("<HQ", library[start + 6 : start + 16])
     return library[start : start + header + size]
+
+
+def compile_kernel(func: tirx.PrimFunc, target: CudaTarget) -> bytes:
+    """Schedule a kernel by the compiler's rules; return its device code."""
+    scheduled = schedule_kernel(func, target).func.with_attr("global_symbol", "main")
+    executable = build_executable(IRModule({"main": scheduled}), target)
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "kernel.so"
+        executable.export_library(str(library))
+        return device_code(library.read_bytes())
 
 
 def _cuobjdump(fatbin: bytes, folder: Path, *options: str) -> str:

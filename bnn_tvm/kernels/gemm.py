@@ -7,6 +7,9 @@ zeros. Of bits, a tensor core counts the ones of ``a & w`` or of ``a ^ w``::
     popcount(a ^ w) = popcount(a) + popcount(w) - 2 popcount(a & w)
 
 so that with ``and`` the ones of each window and of each filter are needed as well.
+
+Each bit plane has tiles of its own: the planes of 16 rows, or of 8 columns, are neighbouring tiles.
+What a pair of planes counts is weighed when sums leave the tiles, so that each plane is read once.
 """
 
 from __future__ import annotations
@@ -21,11 +24,14 @@ from tvm.ir import Expr
 
 from .border import Element
 from .geometry import Extents, Window
-from .popcount_sums import Count
+from .popcount_sums import Count, Planes
 from .stages import ACCUMULATE, ONES, SUMS, WINDOWS
 
 ROWS, COLUMNS = 16, 8
 """Of the tile that one instruction of a tensor core computes."""
+
+SUMS_KIB = 2
+"""Shared memory that the smallest block needs for the sums of one pair of planes, KiB."""
 
 AND, XOR, PRODUCT = "and", "xor", "product"
 """What is summed: ones of the bits that both have, or only one has, or products of numbers."""
@@ -34,6 +40,8 @@ _STEPS = (8, 16)
 _MOST_AT_ONCE = 4
 _ROWS_OF_A_BLOCK, _COLUMNS_OF_A_BLOCK = 64, 64
 _MOST_PARTS = 4
+# Sums of the smallest block, in all parts and planes, that leave room for others.
+_MOST_SUMS = 16
 # A thread of the warp that computes a tile has the numbers of two rows, eight apart, and of two
 # neighbouring columns.
 _HALF, _PAIR = 8, 2
@@ -46,19 +54,21 @@ class Windows:
     Attributes
     ----------
     element : callable
-        Gives the element at a row, a vector along K, and a place in that, all inside.
+        Gives the element at a plane, a row, a vector along K, and a place in that, all inside.
     shape : tuple of int
         Of the rows: (N, *positions), or (N,).
     length : int
-        Elements of one window: the length of K.
+        Elements of one window in one plane: the length of K.
     vector : int
         Neighbouring elements that are read at once: of one pixel.
+    planes : int
     """
 
-    element: Callable[[Expr, Expr, Expr], Expr]
+    element: Callable[[Expr, Expr, Expr, Expr], Expr]
     shape: Extents
     length: int
     vector: int
+    planes: int
 
     @property
     def rows(self) -> int:
@@ -67,7 +77,11 @@ class Windows:
 
 
 def conv_windows(
-    data: Element, shape: Extents, window: Window, border: Callable[[Expr], Expr]
+    data: Element,
+    shape: Extents,
+    window: Window,
+    border: Callable[[Expr], Expr],
+    planes: int = 1,
 ) -> Windows:
     """Read the windows of a convolution in one to three dimensions.
 
@@ -76,18 +90,20 @@ def conv_windows(
     data : callable
         Gives the element at an index.
     shape : tuple of int
-        Of the data: (N, *extents, channels or words).
+        Of the data: (N, *extents, channels, or planes * words).
     window : Window
     border : callable
         Gives the padding at a channel or word.
+    planes : int
     """
     batch, *extents, last = shape
+    last //= planes
     positions, vector = window.output_size(tuple(extents)), math.gcd(last, _MOST_AT_ONCE)
 
-    def element(row: Expr, k: Expr, lane: Expr) -> Expr:
+    def element(plane: Expr, row: Expr, k: Expr, lane: Expr) -> Expr:
         n, *position = _split_index(row, (batch, *positions))
         *steps, group = _split_index(k, (*window.kernel, last // vector))
-        at = group * vector + lane
+        at = plane * last + group * vector + lane
         place = window.place(position, steps)
         pixel = [p - before for p, before in zip(place, window.before, strict=True)]
         if not window.is_padded:
@@ -95,19 +111,21 @@ def conv_windows(
         inside = [c for p, size in zip(pixel, extents, strict=True) for c in (p >= 0, p < size)]
         return tirx.if_then_else(tirx.all(*inside), data(n, *pixel, at), border(at))
 
-    return Windows(element, (batch, *positions), math.prod(window.kernel) * last, vector)
+    length = math.prod(window.kernel) * last
+    return Windows(element, (batch, *positions), length, vector, planes)
 
 
-def dense_windows(data: Element, shape: Extents) -> Windows:
-    """Read the rows of data of a shape; all axes but the first are inputs."""
+def dense_windows(data: Element, shape: Extents, planes: int = 1) -> Windows:
+    """Read the rows of data of a shape; all axes but the first are inputs, the last in planes."""
     batch, *inputs, last = shape
+    last //= planes
     vector = math.gcd(last, _MOST_AT_ONCE)
 
-    def element(row: Expr, k: Expr, lane: Expr) -> Expr:
+    def element(plane: Expr, row: Expr, k: Expr, lane: Expr) -> Expr:
         *place, group = _split_index(k, (*inputs, last // vector))
-        return data(row, *place, group * vector + lane)
+        return data(row, *place, plane * last + group * vector + lane)
 
-    return Windows(element, (batch,), math.prod(inputs) * last, vector)
+    return Windows(element, (batch,), math.prod(inputs) * last, vector, planes)
 
 
 def _split_index(index: Expr, extents: Extents) -> list[Expr]:
@@ -134,6 +152,7 @@ class GemmPlan:
         Parts of K that are summed side by side, by other warps.
     steps : int
         Of one part.
+    planes : Planes
     """
 
     length: int
@@ -141,6 +160,7 @@ class GemmPlan:
     step: int
     parts: int
     steps: int
+    planes: Planes
 
     @property
     def vectors(self) -> int:
@@ -153,22 +173,28 @@ class GemmPlan:
         return self.parts * self.steps * self.step
 
 
-def plan_gemm(windows: Windows, columns: int, multiprocessors: int) -> GemmPlan:
+def plan_gemm(
+    windows: Windows, columns: int, multiprocessors: int, weight_planes: int = 1
+) -> GemmPlan:
     """Divide K: into steps that waste least, and into parts where tiles leave a GPU idle.
 
     Parameters
     ----------
     windows : Windows
     columns : int
+        Of one plane.
     multiprocessors : int
+    weight_planes : int
     """
-    length = windows.length
+    length, planes = windows.length, Planes(windows.planes, weight_planes)
     step = min(_STEPS, key=lambda step: (-(-length // step) * step, -step))
-    blocks = -(-windows.rows // _ROWS_OF_A_BLOCK) * -(-columns // _COLUMNS_OF_A_BLOCK)
+    rows, columns = windows.rows * planes.data, columns * planes.weight
+    blocks = -(-rows // _ROWS_OF_A_BLOCK) * -(-columns // _COLUMNS_OF_A_BLOCK)
     total = -(-length // step)
-    wanted = _MOST_PARTS if blocks * 2 <= multiprocessors else 1
-    parts = next(n for n in (_MOST_PARTS, 2, 1) if n <= wanted and n <= total)
-    return GemmPlan(length, windows.vector, step, parts, -(-total // parts))
+    room = _MOST_SUMS // (planes.data * planes.weight)
+    most = min(total, room, _MOST_PARTS if blocks * 2 <= multiprocessors else 1)
+    parts = next(n for n in (_MOST_PARTS, 2, 1) if n <= max(most, 1))
+    return GemmPlan(length, windows.vector, step, parts, -(-total // parts), planes)
 
 
 def fill_rows(rows: int) -> int:
@@ -183,34 +209,63 @@ def lay_out(blocked: np.ndarray, plan: GemmPlan) -> np.ndarray:
     Parameters
     ----------
     blocked : numpy.ndarray
-        (output blocks, ..., lanes), words or numbers; all but the first and the last make up K.
+        (output blocks, ..., planes * last, lanes), words or numbers; all but the first, the planes
+        and the last make up K.
     plan : GemmPlan
 
     Returns
     -------
     numpy.ndarray
-        (parts, steps, tiles of columns, 4 pairs, 2 columns, vectors of a step, vector).
+        (parts, steps, tiles of columns * planes, 4 pairs, 2 columns, vectors of a step, vector).
     """
-    columns = np.moveaxis(blocked, -1, 1).reshape(-1, plan.length)
-    filled = np.zeros((columns.shape[0], plan.filled), blocked.dtype)
-    filled[:, : plan.length] = columns
-    divided = filled.reshape(-1, plan.parts, plan.steps, plan.step).transpose(1, 2, 0, 3)
+    columns = _as_columns(blocked, plan.planes.weight)
+    filled = np.zeros((*columns.shape[:-1], plan.filled), blocked.dtype)
+    filled[..., : plan.length] = columns
+    in_tiles = filled.reshape(-1, COLUMNS, plan.planes.weight, plan.parts, plan.steps, plan.step)
+    divided = in_tiles.transpose(3, 4, 0, 2, 1, 5)
     tiles = (-1, COLUMNS // _PAIR, _PAIR)
     shape = (plan.parts, plan.steps, *tiles, plan.vectors, plan.vector)
     return np.ascontiguousarray(divided).reshape(shape)
 
 
-def count_ones(blocked: np.ndarray) -> np.ndarray:
-    """Count the ones of each filter of (output blocks, ..., lanes): (columns,) int32."""
-    columns = np.moveaxis(blocked, -1, 1).reshape(blocked.shape[0] * blocked.shape[-1], -1)
+def _as_columns(blocked: np.ndarray, planes: int) -> np.ndarray:
+    """Bring (output blocks, ..., planes * last, lanes) into (columns, planes, K)."""
+    *outer, last, lanes = blocked.shape
+    apart = blocked.reshape(*outer, planes, last // planes, lanes)
+    first = np.moveaxis(apart, (-1, -3), (1, 2))
+    return first.reshape(outer[0] * lanes, planes, -1)
+
+
+def count_ones(blocked: np.ndarray, planes: Planes) -> np.ndarray:
+    """Count the ones of each filter, weighed as they count beside the data's planes.
+
+    Parameters
+    ----------
+    blocked : numpy.ndarray
+        (output blocks, ..., planes * words, lanes).
+    planes : Planes
+
+    Returns
+    -------
+    numpy.ndarray
+        (columns,) int32.
+    """
+    columns = _as_columns(blocked, planes.weight)
     octets = np.ascontiguousarray(columns).view(np.uint8)
-    return np.unpackbits(octets, axis=1).sum(axis=1, dtype=np.int32)
+    ones = np.unpackbits(octets, axis=-1).sum(axis=-1, dtype=np.int32)
+    weights = np.left_shift(1, np.arange(planes.weight, dtype=np.int32))
+    return _most(planes.data) * (ones * weights).sum(axis=-1, dtype=np.int32)
+
+
+def _most(planes: int) -> int:
+    """Return the largest number of so many binary digits."""
+    return (1 << planes) - 1
 
 
 def count_disagreements(
     windows: Windows, weight: te.Tensor, plan: GemmPlan, ones: te.Tensor | None = None
 ) -> Count:
-    """Count the bits in which each window and each filter differ.
+    """Count the bits in which each window and each filter differ, weighed by their planes.
 
     Parameters
     ----------
@@ -235,7 +290,7 @@ def count_disagreements(
 
     def count(*index: Expr) -> Expr:
         row, column = _flat_index(index[:-1], windows.shape), index[-1]
-        return of_windows(row) + ones(column) - 2 * sums(*index)
+        return _most(plan.planes.weight) * of_windows(row) + ones(column) - 2 * sums(*index)
 
     return count
 
@@ -274,22 +329,22 @@ def _lay_windows(windows: Windows, plan: GemmPlan, dtype: str) -> te.Tensor:
     Returns
     -------
     te.Tensor
-        (parts, steps, tiles of rows, 2 halves, 8 rows, vectors of a step, vector).
+        (parts, steps, tiles of rows * planes, 2 halves, 8 rows, vectors of a step, vector).
     """
-    rows, zero = windows.rows, tirx.const(0, dtype)
+    rows, planes, zero = windows.rows, windows.planes, tirx.const(0, dtype)
     filled = fill_rows(rows)
 
     def element(*index: Expr) -> Expr:
         part, step, tile, half, in_half, group, lane = index
-        row = tile * ROWS + half * _HALF + in_half
+        row = tile // planes * ROWS + half * _HALF + in_half
         k = (part * plan.steps + step) * plan.vectors + group
         inside = [row < rows] if filled != rows else []
         if plan.filled != plan.length:
             inside.append(k < plan.length // plan.vector)
-        read = windows.element(row, k, lane)
+        read = windows.element(tile % planes, row, k, lane)
         return tirx.if_then_else(tirx.all(*inside), read, zero) if inside else read
 
-    tiles = (filled // ROWS, ROWS // _HALF, _HALF)
+    tiles = (filled // ROWS * planes, ROWS // _HALF, _HALF)
     shape = (plan.parts, plan.steps, *tiles, plan.vectors, plan.vector)
     return te.compute(shape, element, name=WINDOWS)
 
@@ -311,15 +366,27 @@ def _sum_tiles(windows: te.Tensor, weight: te.Tensor, plan: GemmPlan, form: str)
         w = weight(part, step, j, pair, odd, group, lane)
         return te.sum(combine(a, w, form), axis=[step, group, lane])
 
-    partial = te.compute((plan.parts, *tiles), dot, name=ACCUMULATE)
+    return _join_tiles(te.compute((plan.parts, *tiles), dot, name=ACCUMULATE), plan)
+
+
+def _join_tiles(partial: te.Tensor, plan: GemmPlan) -> te.Tensor:
+    """Sum the parts of K and the weighed planes: (rows, columns)."""
+    planes = plan.planes
     part = te.reduce_axis((0, plan.parts), "part")
+    p = te.reduce_axis((0, planes.data), "p")
+    q = te.reduce_axis((0, planes.weight), "q")
 
     def total(row: Expr, column: Expr) -> Expr:
         in_row, in_column = row % ROWS, column % COLUMNS
         place = (in_row % _HALF, in_column // _PAIR, in_row // _HALF, in_column % _PAIR)
-        return te.sum(partial(part, row // ROWS, column // COLUMNS, *place), axis=[part])
+        tile = (row // ROWS * planes.data + p, column // COLUMNS * planes.weight + q)
+        sums = partial(part, *tile, *place)
+        weighed = sums if planes == Planes() else tirx.shift_left(sums, p + q)
+        return te.sum(weighed, axis=[part, p, q])
 
-    return te.compute((row_tiles * ROWS, column_tiles * COLUMNS), total, name=SUMS)
+    rows = int(partial.shape[1]) // planes.data * ROWS
+    columns = int(partial.shape[2]) // planes.weight * COLUMNS
+    return te.compute((rows, columns), total, name=SUMS)
 
 
 def combine(a: Expr, w: Expr, form: str) -> Expr:
@@ -330,11 +397,13 @@ def combine(a: Expr, w: Expr, form: str) -> Expr:
 
 
 def _count_window_ones(windows: Windows) -> te.Tensor:
-    """Count the ones of each window: (rows,) int32."""
-    k = te.reduce_axis((0, windows.length), "k")
+    """Count the ones of each window, each as its plane weighs: (rows,) int32."""
+    k = te.reduce_axis((0, windows.planes * windows.length), "k")
 
     def ones(row: Expr) -> Expr:
-        read = windows.element(row, k // windows.vector, k % windows.vector)
-        return te.sum(tirx.popcount(read).astype("int32"), axis=[k])
+        plane, at = k // windows.length, k % windows.length
+        read = windows.element(plane, row, at // windows.vector, at % windows.vector)
+        count = tirx.popcount(read).astype("int32")
+        return te.sum(count if windows.planes == 1 else tirx.shift_left(count, plane), axis=[k])
 
     return te.compute((windows.rows,), ones, name=ONES)

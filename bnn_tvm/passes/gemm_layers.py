@@ -12,6 +12,7 @@ from bnn_tvm.kernels.border import Element
 from bnn_tvm.kernels.gemm import (
     AND,
     PRODUCT,
+    SUMS_KIB,
     GemmPlan,
     Windows,
     count_disagreements,
@@ -20,16 +21,11 @@ from bnn_tvm.kernels.gemm import (
     multiply,
     plan_gemm,
 )
-from bnn_tvm.kernels.popcount_sums import Count, Planes
+from bnn_tvm.kernels.popcount_sums import Count
 from bnn_tvm.kernels.stages import WEIGHT
 from bnn_tvm.target import CudaTarget, Gpu, Target
 
 from .layer_weights import PackedWeight
-
-
-def fits_gemm(packed: PackedWeight) -> bool:
-    """Tell whether a layer multiplies all bits of one plane with all of another."""
-    return packed.planes == Planes() and packed.mask is None and packed.groups.step == 0
 
 
 @dataclass(frozen=True)
@@ -47,6 +43,12 @@ class GemmLayers:
     gpu: Gpu
     constant: Callable[..., te.Tensor]
 
+    def fits(self, packed: PackedWeight) -> bool:
+        """Tell whether each output reads all bits, and the sums of all planes have room."""
+        pairs = packed.planes.data * packed.planes.weight
+        has_room = pairs * SUMS_KIB < self.gpu.block_shared_kib
+        return packed.mask is None and packed.groups.step == 0 and has_room
+
     def count(self, windows: Windows, packed: PackedWeight) -> Count:
         """Count the disagreements of windows of words with filters.
 
@@ -55,9 +57,10 @@ class GemmLayers:
         callable
             Gives elements of (*rows of the windows, outputs) int32.
         """
-        plan = self._plan(windows, packed.words)
+        plan = self._plan(windows, packed.words, packed.planes.weight)
         weight = self.constant(lay_out(packed.words, plan), WEIGHT)
-        ones = self.constant(count_ones(packed.words)) if self.gpu.b1_mma == AND else None
+        is_and = self.gpu.b1_mma == AND
+        ones = self.constant(count_ones(packed.words, packed.planes)) if is_and else None
         return count_disagreements(windows, weight, plan, ones)
 
     def multiply(self, windows: Windows, blocked: np.ndarray) -> Element:
@@ -71,9 +74,9 @@ class GemmLayers:
         plan = self._plan(windows, blocked)
         return multiply(windows, self.constant(lay_out(blocked, plan), WEIGHT), plan, PRODUCT)
 
-    def _plan(self, windows: Windows, blocked: np.ndarray) -> GemmPlan:
+    def _plan(self, windows: Windows, blocked: np.ndarray, planes: int = 1) -> GemmPlan:
         columns = blocked.shape[0] * blocked.shape[-1]
-        return plan_gemm(windows, columns, self.gpu.multiprocessors)
+        return plan_gemm(windows, columns, self.gpu.multiprocessors, planes)
 
 
 def find_gemm_layers(target: Target, constant: Callable[..., te.Tensor]) -> GemmLayers | None:

@@ -25,7 +25,7 @@ from .common_value import find_common
 from .dataflow import constant_of, dtype_of, is_tensor, op_name, shape_of, stored_dtype
 from .dot_weights import block_conv_weight, block_dense_weight, stored_border
 from .fuse_regions import read_levels
-from .gemm_layers import find_gemm_layers, fits_gemm
+from .gemm_layers import find_gemm_layers
 from .layer_weights import (
     Blocking,
     PackedWeight,
@@ -211,8 +211,10 @@ class _KernelBuilder:
     def _count_windows(
         self, data: te.Tensor, packed: PackedWeight, window: Window, border: Callable[[Expr], Expr]
     ) -> Element:
-        if self._gemm is not None and fits_gemm(packed):
-            return self._gemm.count(gemm.conv_windows(data, _extents(data), window, border), packed)
+        if self._gemm is not None and self._gemm.fits(packed):
+            shape, planes = _extents(data), packed.planes.data
+            windows = gemm.conv_windows(data, shape, window, border, planes)
+            return self._gemm.count(windows, packed)
         if self._along_k and packed.mask is None and packed.groups.step == 0:
             weight = self._weight_along_k(packed)
             return self._blocked(
@@ -262,13 +264,12 @@ class _KernelBuilder:
 
     def _count_rows(self, data: te.Tensor, packed: PackedWeight) -> Element:
         planes = packed.planes
-        if self._gemm is not None and fits_gemm(packed):
-            return self._gemm.count(gemm.dense_windows(data, _extents(data)), packed)
+        if self._gemm is not None and self._gemm.fits(packed):
+            return self._gemm.count(gemm.dense_windows(data, _extents(data), planes.data), packed)
         if self._along_k:
             laid = self._weight_along_k(packed)
             return self._blocked(k_major.bitserial_dense(data, laid, planes))
-        weight = self._operands.constant(packed.words, WEIGHT)
-        carry_save = self._carry_save
+        weight, carry_save = self._operands.constant(packed.words, WEIGHT), self._carry_save
         return self._blocked(bitserial.bitserial_dense(data, weight, planes, carry_save=carry_save))
 
     def _dot(self, count: Element, packed: PackedWeight, correction: Element | None) -> Element:

@@ -6,20 +6,14 @@ import numpy as np
 import pytest
 from bnn_tvm.schedules import cuda
 from bnn_tvm.schedules.choices import walk
+from cuda_kernels_harness import AND, XOR, kernels, planes_kernel
 from cuda_serial_harness import run_serially, schedule, serialize, without_instructions
-from relax_harness import lower, module, random_floats, random_signs
-from tvm import relax, tirx
+from relax_harness import random_floats, random_signs
+from tvm import relax
 
 from bnn_tvm.kernels.stages import KERNEL, NUM_OUTPUTS
 
 op = relax.op
-AND, XOR = "sm_80", "sm_75"
-
-
-def kernels(body, *shapes, target=AND, kind="bitserial"):
-    lowered = lower(module(body, *shapes), target)
-    functions = [f for f in lowered.functions.values() if isinstance(f, tirx.PrimFunc)]
-    return [f for f in functions if str(f.attrs[KERNEL]).startswith(kind)]
 
 
 def operands(func, seed=0):
@@ -146,12 +140,34 @@ def test_float_layers_and_pooling_equal_the_reference(kind):
         check(func, scheduled.func, rtol=1e-4)
 
 
-@pytest.mark.parametrize("options", [{"bits": 2}, {"groups": 4}])
-def test_what_no_tensor_core_takes_gets_a_thread_each(options):
+@pytest.mark.parametrize("target", [AND, XOR])
+@pytest.mark.parametrize(
+    ("bits", "weight_bits", "signed"),
+    [(2, 2, False), (3, 1, True), *[pytest.param(*c, marks=pytest.mark.slow) for c in (
+        (4, 4, True), (2, 3, False), (3, 3, True), (8, 2, False), (1, 4, True), (2, 2, True),
+    )]],
+)  # fmt: skip
+def test_bit_planes_equal_the_reference(bits, weight_bits, signed, target):
+    func = planes_kernel(bits, weight_bits, signed, target)
+    scheduled = schedule(func, target)
+    assert (scheduled.rule, scheduled.source) == ("cuda.multiply", "hand")
+    check(func, scheduled.func)
+
+
+@pytest.mark.parametrize("target", [AND, XOR])
+def test_dense_layers_of_bit_planes_equal_the_reference(target):
     def body(g, x):
-        data = g.quantize(x, 2) if "bits" in options else g.sign(x)
-        groups = options.get("groups", 1)
-        return g.conv(data, random_signs(1, 32, 32 // groups, 3, 3), groups=groups)
+        return g.dense(g.quantize(x, 2), random_signs(1, 70, 40))
+
+    (func,) = kernels(body, (3, 70), target=target, kind="bitserial_dense")
+    scheduled = schedule(func, target)
+    assert scheduled.rule == "cuda.multiply"
+    check(func, scheduled.func)
+
+
+def test_groups_get_a_thread_each():
+    def body(g, x):
+        return g.conv(g.sign(x), random_signs(1, 32, 8, 3, 3), groups=4)
 
     (func,) = kernels(body, (1, 32, 5, 5))
     scheduled = schedule(func, AND)
