@@ -28,7 +28,7 @@ from bnn_tvm.kernels.stages import ACCUMULATE
 from bnn_tvm.target import Target
 
 from .choices import Choose
-from .outputs import find_outputs
+from .outputs import Outputs, find_outputs
 from .rule import Rule, is_layer
 from .steps import spatial_extents
 from .tiles import rank_dot_tiles
@@ -48,18 +48,23 @@ def _tile_layer(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule
     if unit is None or not is_layer(func):
         return None
     dot = find_dot(func, target)
-    return tile_layer(func, unit, choose) if dot is None else _tile_dots(func, unit, dot, choose)
+    tiled = None if dot is None else _tile_dots(func, unit, dot, choose)
+    return tile_layer(func, unit, choose) if tiled is None else tiled
 
 
 def _tile_dots(
     func: tirx.PrimFunc, unit: VectorUnit, dot: DotInstruction, choose: Choose
 ) -> Schedule | None:
-    """Keep a tile of pixels times channel vectors of summed products in registers."""
+    """Keep a tile of pixels times channel vectors of summed products in registers.
+
+    Not of fewer channels than lanes: TVM would compute but those lanes that are used, which is no
+    block that an instruction stands for.
+    """
     sch = Schedule(func)
     outputs = find_outputs(sch)
-    if outputs is None:
-        return None
     *_, x, blocks, lanes = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
+    if outputs is None or _channels(sch, outputs) < lanes:
+        return None
     step = max(outputs.group // lanes, 1)
     tile = choose("tile", rank_dot_tiles(x, blocks, step, unit.target))
     here, inside = tile_output(sch, outputs, tile.pixels, tile.vectors * lanes, unit, choose)
@@ -67,6 +72,11 @@ def _tile_dots(
     accumulate_dots(sch, here, dot)
     fill_rows(sch, unit.target)
     return sch
+
+
+def _channels(sch: Schedule, outputs: Outputs) -> int:
+    """Count the channels of an output, packed or not."""
+    return spatial_extents(sch, outputs.main)[-1] * outputs.channels_per_element
 
 
 def _flatten(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:

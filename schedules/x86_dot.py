@@ -40,15 +40,10 @@ class DotInstruction:
 
 
 def find_dot(func: tirx.PrimFunc, target: Target) -> DotInstruction | None:
-    """Find the instruction for a kernel; None if the target lacks it or there is none.
-
-    There is none either for fewer outputs than lanes: TVM would compute but those lanes that are
-    used, which is no block that an instruction stands for.
-    """
+    """Find the instruction for a kernel; None if the target lacks it or there is none."""
     dtypes = [str(param.dtype) for param in func.params if param.name == WEIGHT]
     name = next((_INSTRUCTIONS[dtype] for dtype in dtypes if dtype in _INSTRUCTIONS), "")
-    outputs = int(func.params[-1].shape[-1])
-    if name not in target.dot_instructions or outputs * 32 < target.vector_bits:
+    if name not in target.dot_instructions:
         return None
     key = name, target.vector_bits
     return DotInstruction(DOT[key], DOT_SOURCE.get(key, ""))
