@@ -13,7 +13,7 @@ from tvm.ir import IRModule
 from .build import schedule_module
 from .errors import InputError
 from .package.manifest import TensorInfo
-from .package.precision import BF16, OutputChange, PrecisionInfo
+from .package.precision import BF16, BF16_WEIGHTS, INT8, LOWERED, LayerPrecision, OutputChange
 from .passes.dataflow import Emitter, main_result, rebuild_main, visit_bindings
 from .passes.float_layers import float_layers
 from .passes.fuse_regions import fuse_regions
@@ -92,22 +92,31 @@ def _count_batches(info: TensorInfo, array: np.ndarray) -> int:
 
 
 def lower_precision(
-    mod: IRModule, precision: str, data: CalibrationData, names: Sequence[str], target: Target
-) -> tuple[IRModule, PrecisionInfo]:
-    """Run the float layers of a model in lower precision, and tell what that changes.
+    mod: IRModule,
+    layers: tuple[LayerPrecision, ...],
+    data: CalibrationData,
+    target: Target,
+) -> tuple[IRModule, list[Batch], list[Batch]]:
+    """Run float layers of a model in lower precision.
 
     Parameters
     ----------
     mod : IRModule
         Before its regions are outlined.
-    precision : str
-        `BF16` or `INT8`.
+    layers : tuple of LayerPrecision
+        What each gets.
     data : CalibrationData
-        Gives the ranges for `INT8`, and what outputs are compared on.
-    names : sequence of str
-        Of the outputs.
+        Gives the ranges of `INT8`, and what outputs are compared on.
     target : Target
         One that this machine can run.
+
+    Returns
+    -------
+    IRModule
+    list of list of numpy.ndarray
+        The outputs of each batch in float32.
+    list of list of numpy.ndarray
+        Those in lower precision.
 
     Raises
     ------
@@ -115,9 +124,10 @@ def lower_precision(
         If a layer reads what is not finite.
     """
     ranges, exact = measure_float_layers(mod, data, target)
-    lowered = round_layers(mod) if precision == BF16 else quantize_layers(mod, ranges)
-    changes = compare_outputs(names, exact, list(_run(lowered, data, target)))
-    return lowered, PrecisionInfo(precision, data.description, changes)
+    named = {p: {one.layer for one in layers if one.precision == p} for p in LOWERED}
+    rounded = round_layers(mod, named[BF16], named[BF16_WEIGHTS])
+    lowered = quantize_layers(rounded, {name: ranges[name] for name in named[INT8]})
+    return lowered, exact, list(_run(lowered, data, target))
 
 
 def measure_float_layers(

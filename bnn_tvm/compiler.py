@@ -15,15 +15,16 @@ import tvm
 from tvm.ir import IRModule
 
 from .build import ScheduledModule, build_executable, build_library, schedule_module
-from .calibration import lower_precision, split_batches, standard_normal_data
+from .calibration import compare_outputs, lower_precision, split_batches, standard_normal_data
 from .device import LocalDevice
 from .embed.library import build_c_library
 from .errors import InputError, ModelError, TuneLogWarning
 from .importer import Graph, graph_from_text, import_graph, load_graph
 from .importer.learned import count_other_parameters
+from .layer_precision import DOT_INSTRUCTIONS, plan_layers
 from .package import CPackage, Package
 from .package.manifest import Manifest, TensorInfo
-from .package.precision import BF16, EXACT, FLOAT32, FLOAT_PRECISIONS, INT8, PrecisionInfo
+from .package.precision import EXACT, FLOAT32, FLOAT_PRECISIONS, INT8, PrecisionInfo
 from .passes.dataflow import MAIN, dtype_of, main_result, shape_of
 from .passes.fuse_pooling import fuse_pooling
 from .passes.lower_regions import lower_regions
@@ -32,7 +33,14 @@ from .report import describe_kernels, describe_layers, follow_merges
 from .report_graph import describe_graph
 from .schedules import NO_RECORDS, TUNED
 from .selftest import Run, open_executable, open_session, record
-from .target import CudaTarget, Target, detect_host, get_processor, get_target
+from .target import (
+    CudaTarget,
+    Target,
+    detect_host,
+    get_processor,
+    get_target,
+    require_instruction,
+)
 from .tuning.environment import describe_environment
 from .tuning.records import TuneLog, find_log
 
@@ -43,8 +51,6 @@ _SCHEMA_VERSION = 1
 _RECORDING = "recording the self-test"
 # Of `describe`: reading, importing, lowering and scheduling around the passes.
 _STAGES = len(FLOAT_PASSES) + 4
-# What layers in a precision are computed by, on every target that takes them.
-_INSTRUCTIONS = {FLOAT32: "", BF16: "vdpbf16ps", INT8: "vpdpbusd"}
 _IMAGE_LAYOUTS = {4: "NCHW", 5: "NCDHW", 3: "NCW", 2: "NC"}
 
 
@@ -76,7 +82,8 @@ def compile(
         it knows are scheduled as it says; where it does not fit, the manifest says why.
     float_precision : str
         What layers that do not run on bits compute in: ``float32``, which is exact, ``bf16`` or
-        ``int8``. What that changes is measured on this machine and is in the manifest.
+        ``int8``. What each layer gets of that, and what it changes, measured on this machine, is
+        in the manifest.
     calibration : sequence of numpy.ndarray, optional
         For the last two: one array an input, any number of batches long, to take ranges from and
         to compare outputs on; standard normal numbers if left out.
@@ -94,7 +101,8 @@ def compile(
     InputError
         If the input shape is missing or does not fit, or the calibration data does not.
     TargetError
-        If there is no such target, or it lacks the instruction for the precision.
+        If there is no such target, it lacks what int8 needs, or it is a GPU and float layers are
+        to run in lower precision.
     ToolchainError
         If there is nothing to link the library with.
     TuneLogError
@@ -108,8 +116,8 @@ def compile(
     if float_precision not in FLOAT_PRECISIONS:
         choices = ", ".join(FLOAT_PRECISIONS)
         raise InputError(f"unknown float precision {float_precision!r}; choose one of {choices}")
-    compiled_for = get_target(target, _INSTRUCTIONS[float_precision])
     lowering = _Lowering(float_precision, tuple(calibration))
+    compiled_for = lowering.find_target(target)
     stages = _Stages(progress, _STAGES + 2 + lowering.is_wanted)
     prepared = _prepare(model, compiled_for, input_shape, params, tune_log, stages, lowering)
     stages.begin("generating code")
@@ -334,6 +342,16 @@ class _Lowering:
     def is_wanted(self) -> bool:
         return self.precision != FLOAT32
 
+    def find_target(self, name: str) -> Target:
+        """Find a target that gains by the precision; ``host`` is the one that gains most."""
+        if not self.is_wanted:
+            return get_target(name)
+        instruction = DOT_INSTRUCTIONS[self.precision]
+        target = get_processor(name, instruction)
+        if self.precision == INT8:
+            require_instruction(target, instruction)
+        return target
+
     def apply(
         self,
         mod: IRModule,
@@ -344,8 +362,10 @@ class _Lowering:
         """Lower the precision; measure on the target, or on this machine if that is another."""
         data = split_batches(inputs, self.arrays) if self.arrays else standard_normal_data(inputs)
         here = target if _runs_here(target) else detect_host()
-        names = [output.name for output in outputs]
-        return lower_precision(mod, self.precision, data, names, here)
+        layers = plan_layers(mod, self.precision, target)
+        lowered, exact, changed = lower_precision(mod, layers, data, here)
+        changes = compare_outputs([output.name for output in outputs], exact, changed)
+        return lowered, PrecisionInfo(self.precision, data.description, changes, layers)
 
 
 def _run_passes(mod: IRModule, stages: _Stages) -> IRModule:

@@ -24,6 +24,7 @@ _WORD_BITS = (8, 32)
 _DOT_INSTRUCTIONS = ("vpdpbusd", "vdpbf16ps")
 _B1_MMA = ("and", "xor", "none")
 _HOST_VECTOR_BITS = 128
+_LEAST_X86_VECTOR_BITS = 256
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Target:
         LLVM attributes, each with ``+`` or ``-`` in front.
     cpu_flags : tuple of str
         Names in ``/proc/cpuinfo`` that a machine must have to run the code.
+    unless_cpu_flags : tuple of str
+        Such names, too: `detect_host` passes over this target where the machine has one of them.
     num_cores : int
         Cores to plan for.
     vector_bits, vector_registers : int
@@ -75,6 +78,7 @@ class Target:
     mcpu: str
     features: tuple[str, ...]
     cpu_flags: tuple[str, ...]
+    unless_cpu_flags: tuple[str, ...]
     num_cores: int
     vector_bits: int
     vector_registers: int
@@ -131,6 +135,11 @@ class Target:
     def counts_along_k(self) -> bool:
         """Tell whether vectors of layers on bits lie along the reduction: bytes are counted."""
         return self.native_popcount == "cnt"
+
+    @property
+    def has_vector_rules(self) -> bool:
+        """Tell whether there are schedules with vectors: for NEON, and from AVX2 on."""
+        return self.counts_along_k or self.vector_bits >= _LEAST_X86_VECTOR_BITS
 
     def info(self) -> TargetInfo:
         """Say what a package's manifest needs of this target."""
@@ -241,7 +250,7 @@ class CudaTarget(Target):
         return tvm.target.Target(gpu, host=tvm.target.Target(host))
 
 
-def get_processor(name: str) -> Target:
+def get_processor(name: str, instruction: str = "") -> Target:
     """Find a target as `get_target` does, for what GPUs have no part in.
 
     Raises
@@ -249,11 +258,12 @@ def get_processor(name: str) -> Target:
     TargetError
         If there is no such target, or it is a GPU.
     """
-    target = get_target(name)
+    target = get_target(name, instruction)
     if isinstance(target, CudaTarget):
         raise TargetError(
-            f"{name} is a GPU, which gets packages that are compiled by hand rules only; "
-            "choose a processor for C packages and for tuning (bnn-tvm targets)"
+            f"{name} is a GPU, which gets packages that are compiled by hand rules only, with "
+            "float layers in float32; choose a processor for C packages, for tuning and for lower "
+            "precision (bnn-tvm targets)"
         )
     return target
 
@@ -278,20 +288,29 @@ def get_target(name: str, instruction: str = "") -> Target:
     name : str
         An installed target's id, ``host``, or the path of a ``.toml`` file.
     instruction : str
-        One of `Target.dot_instructions` that it must have; none if empty.
+        One of `Target.dot_instructions`, which ``host`` has if the machine does.
 
     Raises
     ------
     TargetError
-        If there is no such target, the message names close matches, or it lacks the instruction.
+        If there is no such target; the message names close matches.
     """
-    target = detect_host(instruction=instruction) if name == HOST else _find(name)
-    if instruction and instruction not in target.dot_instructions:
+    return detect_host(instruction=instruction) if name == HOST else _find(name)
+
+
+def require_instruction(target: Target, instruction: str) -> None:
+    """Refuse a target that lacks one of `Target.dot_instructions`.
+
+    Raises
+    ------
+    TargetError
+        The message names targets that have it.
+    """
+    if instruction not in target.dot_instructions:
         having = [other.id for other in list_targets() if instruction in other.dot_instructions]
         raise TargetError(
             f"target {target.id} has no {instruction}; targets that have it: {', '.join(having)}"
         )
-    return target
 
 
 def _find(name: str) -> Target:
@@ -327,12 +346,18 @@ def detect_host(device: LocalDevice | None = None, instruction: str = "") -> Tar
     processors = [target for target in list_targets() if not isinstance(target, CudaTarget)]
     known = sorted(processors, key=lambda t: instruction not in ("", *t.dot_instructions))
     for target in known:
-        if target.architecture == machine.architecture and not machine.lacks(target.cpu_flags):
+        if _suits(target, machine):
             return dataclasses.replace(target, num_cores=machine.cores)
     raise TargetError(
         f"no installed target fits this machine ({machine.architecture}, {machine.cpu_model}); "
         "see bnn-tvm targets, or describe it in a TOML file and name that with --target"
     )
+
+
+def _suits(target: Target, machine: LocalDevice) -> bool:
+    """Tell whether a machine runs code for a target, and there is no better choice for it."""
+    runs = target.architecture == machine.architecture and not machine.lacks(target.cpu_flags)
+    return runs and machine.flags.isdisjoint(target.unless_cpu_flags)
 
 
 def _files() -> dict[str, Traversable]:

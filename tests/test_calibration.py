@@ -65,6 +65,7 @@ def test_a_model_compiles_in_int8_and_says_what_changes():
     assert Manifest.from_json(package.manifest.to_json()) == package.manifest
     precision = package.manifest.precision
     assert (precision.float_layers, precision.data) == ("int8", "3 batches of given data")
+    assert [layer.precision for layer in precision.layers] == ["int8", "int8"]
     (change,) = precision.changes
     assert change.rows == 3 and 0 < change.mean_absolute <= change.largest_absolute
     bits = {layer.name: layer.weight_bits for layer in package.manifest.layers}
@@ -75,8 +76,20 @@ def test_a_model_compiles_in_int8_and_says_what_changes():
 
 
 def test_a_target_without_the_instruction_is_refused():
-    with pytest.raises(TargetError, match=r"x86-64-avx2 has no vdpbf16ps; .*x86-64-avx512bf16"):
-        compile_lenet(target="x86-64-avx2", float_precision="bf16")
+    with pytest.raises(TargetError, match=r"x86-64-avx2 has no vpdpbusd; .*x86-64-avxvnni"):
+        compile_lenet(target="x86-64-avx2", float_precision="int8")
+
+
+def test_gpus_have_no_lower_precision():
+    with pytest.raises(TargetError, match="sm_80 is a GPU"):
+        compile_lenet(target="sm_80", float_precision="bf16")
+
+
+def test_layers_that_gain_nothing_in_bf16_stay_exact_and_say_why():
+    precision = compile_lenet(target="x86-64-avx2", float_precision="bf16").manifest.precision
+    assert [layer.precision for layer in precision.layers] == ["float32", "float32"]
+    assert all("no faster than float32" in layer.reason for layer in precision.layers)
+    assert precision.changes[0].largest_absolute == 0
 
 
 def test_calibration_data_without_lower_precision_is_refused():

@@ -37,6 +37,7 @@ triple = "aarch64-linux-gnu"
 mcpu = "cortex-a72"
 features = ["+neon"]
 cpu_flags = ["asimd"]
+unless_cpu_flags = []
 num_cores = 4
 vector_bits = 128
 vector_registers = 32
@@ -84,6 +85,13 @@ def test_the_host_has_an_instruction_on_request_where_the_machine_has_it(name, i
     assert detect_host(machine(name)).id != name
     assert detect_host(machine(name), instruction).id == name
     assert instruction not in detect_host(machine("x86-64-avx2"), instruction).dot_instructions
+
+
+def test_the_host_is_none_that_the_machine_has_better_than():
+    slow = machine("x86-64-avx512bf16")
+    slow = dataclasses.replace(slow, flags=slow.flags | {"avx512_fp16"})
+    assert detect_host(slow, "vdpbf16ps").id == "x86-64-vpopcntdq"
+    assert not slow.lacks(get_target("x86-64-avx512bf16").cpu_flags)
 
 
 @pytest.mark.parametrize("name", X86)

@@ -43,7 +43,19 @@ def print_summary(summary: Summary) -> None:
         console.print(f"  no {number}: {reason}")
     console.print(totals_table(summary))
     if summary.precision.changes:
+        console.print(layer_precision_table(summary.precision))
         console.print(precision_table(summary.precision))
+
+
+def layer_precision_table(precision: PrecisionInfo) -> Table:
+    """Lay out what each layer got of a lower precision, and why."""
+    title = f"layers that do not run on bits, in {precision.float_layers} where that gains"
+    table = Table(title=title, box=SIMPLE_HEAD)
+    for name in ("layer", "precision", "why"):
+        table.add_column(name, overflow="fold")
+    for layer in precision.layers:
+        table.add_row(layer.layer, layer.precision, layer.reason)
+    return table
 
 
 def precision_table(precision: PrecisionInfo) -> Table:

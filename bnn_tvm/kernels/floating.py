@@ -8,6 +8,7 @@ from collections.abc import Callable
 from tvm import te, tirx
 from tvm.ir import Expr
 
+from .bf16 import from_bf16
 from .border import Element, gather, surround
 from .geometry import Extents, Window
 from .groups import GroupPlan
@@ -94,6 +95,8 @@ def _convolve(
 def dense(data: te.Tensor, weight: te.Tensor) -> te.Tensor:
     """Multiply (N, inputs) float32 by (output blocks, inputs, lanes).
 
+    Weights are float32, or bfloat16 as ``uint16``.
+
     Returns
     -------
     te.Tensor
@@ -101,9 +104,10 @@ def dense(data: te.Tensor, weight: te.Tensor) -> te.Tensor:
     """
     blocks, inputs, lanes = (int(extent) for extent in weight.shape)
     k = te.reduce_axis((0, inputs), "k")
+    number = from_bf16 if str(weight.dtype) == "uint16" else lambda stored: stored
 
     def dot(n: tirx.Var, block: tirx.Var, lane: tirx.Var) -> Expr:
-        return te.sum(data[n, k] * weight[block, k, lane], axis=[k])
+        return te.sum(data[n, k] * number(weight[block, k, lane]), axis=[k])
 
     return te.compute((data.shape[0], blocks, lanes), dot, name=ACCUMULATE)
 

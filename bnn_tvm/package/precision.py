@@ -8,6 +8,13 @@ from ..errors import PackageError
 
 FLOAT32, BF16, INT8 = "float32", "bf16", "int8"
 FLOAT_PRECISIONS = (FLOAT32, BF16, INT8)
+"""What can be asked for."""
+
+BF16_WEIGHTS = "bf16 weights"
+"""What a layer may get of `BF16`: weights are stored in it, and all is computed in float32."""
+
+LOWERED = (BF16, BF16_WEIGHTS, INT8)
+"""What a layer can get but `FLOAT32`."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,28 @@ class OutputChange:
 
 
 @dataclass(frozen=True)
+class LayerPrecision:
+    """What one layer got of a lower precision.
+
+    Attributes
+    ----------
+    layer : str
+        Its name.
+    precision : str
+        One of `FLOAT_PRECISIONS`, or `BF16_WEIGHTS`.
+    reason : str
+        Why, in words.
+    """
+
+    layer: str
+    precision: str
+    reason: str
+
+    def __post_init__(self) -> None:
+        _require_known(self.precision, (FLOAT32, *LOWERED))
+
+
+@dataclass(frozen=True)
 class PrecisionInfo:
     """In what the layers that do not run on bits are computed.
 
@@ -48,16 +77,23 @@ class PrecisionInfo:
         What outputs were compared on, in words.
     changes : tuple of OutputChange
         One an output.
+    layers : tuple of LayerPrecision
+        One for each layer that does not run on bits, in order of execution.
     """
 
     float_layers: str
     data: str
     changes: tuple[OutputChange, ...]
+    layers: tuple[LayerPrecision, ...]
 
     def __post_init__(self) -> None:
-        if self.float_layers not in FLOAT_PRECISIONS:
-            raise PackageError(f"manifest: unknown precision {self.float_layers!r}")
+        _require_known(self.float_layers, FLOAT_PRECISIONS)
 
 
-EXACT = PrecisionInfo(FLOAT32, "", ())
+def _require_known(precision: str, known: tuple[str, ...]) -> None:
+    if precision not in known:
+        raise PackageError(f"manifest: unknown precision {precision!r}")
+
+
+EXACT = PrecisionInfo(FLOAT32, "", (), ())
 """Float layers in float32, which changes nothing."""

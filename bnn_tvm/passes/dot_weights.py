@@ -53,6 +53,11 @@ def _in_groups(weight: np.ndarray, rows: RowPlan, blocking: Blocking, dot: DotTy
     return np.ascontiguousarray(blocking.block(grouped).swapaxes(-1, -2))
 
 
+def stored_weight(weight: np.ndarray) -> np.ndarray:
+    """View numbers as kernels store them: bfloat16 as its bits."""
+    return weight.view(np.uint16) if weight.dtype == ml_dtypes.bfloat16 else weight
+
+
 def stored_border(value: float, form: DotType) -> int:
     """Write a number as a layer stores its data."""
     if form is INT8:

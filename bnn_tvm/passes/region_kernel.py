@@ -23,7 +23,7 @@ from . import regions
 from .binary import CONVOLUTIONS
 from .common_value import find_common
 from .dataflow import constant_of, dtype_of, is_tensor, op_name, shape_of, stored_dtype
-from .dot_weights import block_conv_weight, block_dense_weight, stored_border
+from .dot_weights import block_conv_weight, block_dense_weight, stored_border, stored_weight
 from .fuse_regions import read_levels
 from .gemm_layers import find_gemm_layers
 from .layer_weights import (
@@ -307,7 +307,7 @@ class _KernelBuilder:
         self._elements[var] = self._blocked(sums)
 
     def _dense(self, var: relax.Var, call: relax.Call) -> None:
-        blocked = self._blocking.block(constant_of(call.args[1]).T)
+        blocked = self._blocking.block(stored_weight(constant_of(call.args[1]).T))
         data = self._elements[call.args[0]]
         if self._gemm is not None:
             windows = gemm.dense_windows(data, shape_of(call.args[0]))

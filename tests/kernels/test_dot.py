@@ -19,7 +19,7 @@ from precision_harness import (
     rounded,
     run_outlined,
 )
-from relax_harness import module, random_floats, run_kernel
+from relax_harness import TARGETS, module, random_floats, run, run_kernel
 from tvm import relax, te
 
 from bnn_tvm.kernels.bf16 import from_bf16, to_bf16
@@ -130,7 +130,7 @@ def test_quantized_convolutions_are_exact(target, case):
 def test_rounded_convolutions_sum_products_of_bf16(target, case):
     needs(target)
     mod, data, weight = layer(case)
-    (result,) = run_outlined(round_layers(mod), [data], target)
+    (result,) = run_outlined(round_layers(mod, {"layer"}), [data], target)
     window, groups, *_ = case
     operands = rounded(pad(data, window, 0.0)), rounded(weight)
     expected = convolve(*operands, window, groups)
@@ -146,8 +146,20 @@ def test_rounded_layers_are_exact_on_small_integers(target):
     weight = generator.integers(-15, 16, (77, 40)).astype(np.float32)
     data = generator.integers(-15, 16, (3, 77)).astype(np.float32)
     mod = before_outlining(module(lambda g, x: g.dense(x, weight, "layer"), data.shape))
-    (result,) = run_outlined(round_layers(mod), [data], target)
+    (result,) = run_outlined(round_layers(mod, {"layer"}), [data], target)
     np.testing.assert_array_equal(result, data @ weight)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("rows, inputs, units", [(1, 512, 100), (3, 77, 10)])
+def test_weights_alone_in_bf16_are_read_as_the_equal_float32(target, rows, inputs, units):
+    needs(target)
+    weight, data = random_floats(6, inputs, units), random_floats(7, rows, inputs)
+    exact = data.astype(np.float64) @ rounded(weight)
+    mod = before_outlining(module(lambda g, x: g.dense(x, weight, "layer"), data.shape))
+    lowered = round_layers(mod, (), {"layer"})
+    for result in (*run(lowered, [data]), *run_outlined(lowered, [data], target)):
+        np.testing.assert_allclose(result, exact, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("target", (PORTABLE, *INT8_TARGETS))

@@ -46,7 +46,10 @@ def test_float_layers_are_those_that_do_not_run_on_bits(divided):
 
 @pytest.mark.parametrize(
     "apply, dtype",
-    [(round_layers, "bfloat16"), (lambda mod: quantize_layers(mod, RANGES), "uint8")],
+    [
+        (lambda mod: round_layers(mod, RANGES), "bfloat16"),
+        (lambda mod: quantize_layers(mod, RANGES), "uint8"),
+    ],
 )
 def test_only_float_layers_change_and_every_stage_computes_the_same(divided, apply, dtype):
     lowered, x = apply(divided), random_floats(0, *SHAPE)
@@ -70,6 +73,17 @@ def test_layers_without_a_range_stay_as_they_are(divided):
 def test_the_data_is_narrowed_before_it_is_padded(divided):
     names = operators(quantize_layers(divided, RANGES))
     assert names.index("astype") < names.index("nn.pad") < names.index("nn.conv2d")
+
+
+def test_weights_alone_are_rounded_where_data_shall_stay(divided):
+    lowered, x = round_layers(divided, (), {"head"}), random_floats(0, *SHAPE)
+    assert layer_dtypes(lowered) == dict.fromkeys(("stem", "binary", "head"), "float32")
+    (head,) = [b.value for b in main_bindings(lowered) if b.var.name == "head"]
+    assert dtype_of(head.args[1]) == "bfloat16"
+    (before,), (stage,) = run(divided, [x]), run(lowered, [x])
+    (kernels,) = run_outlined(lowered, [x])
+    np.testing.assert_allclose(kernels, stage, rtol=1e-6)
+    assert 0 < np.abs(stage - before).max() < 0.1 * np.abs(before).max()
 
 
 def test_two_layers_that_read_the_same_share_what_is_quantized():
@@ -122,5 +136,5 @@ def test_sums_that_may_not_fit_are_not_quantized():
 def test_rounding_is_that_of_bfloat16():
     weight, x = random_floats(1, 8, 5), random_floats(0, 2, 8)
     mod = before_outlining(module(lambda g, x: g.dense(x, weight, "layer"), x.shape))
-    (result,) = run(round_layers(mod), [x])
+    (result,) = run(round_layers(mod, {"layer"}), [x])
     np.testing.assert_allclose(result, rounded(x) @ rounded(weight), rtol=1e-5, atol=1e-6)
