@@ -141,6 +141,11 @@ class Target:
         """Tell whether there are schedules with vectors: for NEON, and from AVX2 on."""
         return self.counts_along_k or self.vector_bits >= _LEAST_X86_VECTOR_BITS
 
+    @property
+    def filters_rows(self) -> bool:
+        """Tell whether convolutions of images are computed in fewer multiplications."""
+        return self.architecture == "x86_64" and self.has_vector_rules
+
     def info(self) -> TargetInfo:
         """Say what a package's manifest needs of this target."""
         return TargetInfo(self.id, self.triple, self.mcpu, self.cpu_flags, self.num_cores)

@@ -240,9 +240,9 @@ def _reduce_tile(
     in_turn, together = sch.split(all_vectors, [None, vectors])
     tile = [pixels, together, lane]
     sch.reorder(in_turn, *reduction, *tile)
-    _unroll_vectors(sch, tile)
+    unroll_vectors(sch, tile)
     init = sch.decompose_reduction(block, reduction[0])
-    _unroll_vectors(sch, sch.get_loops(init)[-3:])
+    unroll_vectors(sch, sch.get_loops(init)[-3:])
     keep_in_registers(sch, block)
     return reduction[-1]
 
@@ -261,16 +261,17 @@ def _keep_sums_apart(sch: Schedule, sums: SBlockRV, here: LoopRV) -> None:
     sch.compute_at(sums, here, preserve_unit_loops=True)
     part, rows, vectors, lane, k = sch.get_loops(sums)[-5:]
     sch.reorder(k, part, rows, vectors, lane)
-    _unroll_vectors(sch, [rows, vectors, lane])
+    unroll_vectors(sch, [rows, vectors, lane])
     sch.unroll(part)
     init = sch.decompose_reduction(sums, k)
     part, *tile = sch.get_loops(init)[-4:]
     sch.unroll(part)
-    _unroll_vectors(sch, tile)
+    unroll_vectors(sch, tile)
     keep_in_registers(sch, sums)
 
 
-def _unroll_vectors(sch: Schedule, tile: list[LoopRV]) -> None:
+def unroll_vectors(sch: Schedule, tile: list[LoopRV]) -> None:
+    """Write out the pixels and vectors of a tile; the last loop is that of lanes."""
     pixels, vectors, lane = tile
     unroll_all(sch, [pixels, vectors])
     sch.vectorize(lane)

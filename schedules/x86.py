@@ -33,6 +33,7 @@ from .rule import Rule, is_layer
 from .steps import spatial_extents
 from .tiles import rank_dot_tiles
 from .vectors import VectorUnit, compute_outputs, flatten, join, stream, tile_layer, tile_output
+from .winograd import tile_points
 from .x86_dot import DotInstruction, accumulate_dots, fill_rows, find_dot
 from .x86_intrinsics import pack_intrinsic
 
@@ -79,6 +80,11 @@ def _channels(sch: Schedule, outputs: Outputs) -> int:
     return spatial_extents(sch, outputs.main)[-1] * outputs.channels_per_element
 
 
+def _tile_points(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
+    unit = _vector_unit(target)
+    return None if unit is None else tile_points(func, unit, choose)
+
+
 def _flatten(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
     unit = _vector_unit(target)
     return None if unit is None else flatten(func, unit)
@@ -95,6 +101,7 @@ def _join(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | Non
 
 
 RULES = (
+    Rule("x86.winograd", "hand", _tile_points),
     Rule("x86.register_tile", "hand", _tile_layer),
     Rule("x86.flatten", "hand", _flatten),
     Rule("x86.stream", "hand", _stream),

@@ -47,6 +47,12 @@ class Window:
         """Extent of the dilated window along each axis."""
         return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
+    @property
+    def outer(self) -> Window:
+        """The window without its last axis."""
+        padding = (*self.before[:-1], *self.after[:-1])
+        return Window(self.kernel[:-1], self.strides[:-1], self.dilation[:-1], padding)
+
     def output_size(self, extents: Extents) -> Extents:
         """Count the positions of the window along each axis of data of these extents."""
         sizes = zip(extents, self.before, self.after, self.spans, self.strides, strict=True)

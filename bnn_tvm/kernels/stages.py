@@ -21,6 +21,12 @@ ONES = "ones"
 SUMS = "sums"
 """What was accumulated, as a matrix of rows and columns."""
 
+TRANSFORMED = "transformed"
+"""Data at the points where a convolution is computed with fewer multiplications."""
+
+COMBINED = "combined"
+"""Results read off the sums at those points."""
+
 PARTIAL = "partial"
 """Sums of a part of the reduction in a narrower type, which `ACCUMULATE` adds up."""
 

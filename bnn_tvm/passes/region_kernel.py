@@ -24,6 +24,7 @@ from .binary import CONVOLUTIONS
 from .common_value import find_common
 from .dataflow import constant_of, dtype_of, is_tensor, op_name, shape_of, stored_dtype
 from .dot_weights import block_conv_weight, block_dense_weight, stored_border, stored_weight
+from .float_conv import FloatConv
 from .fuse_regions import read_levels
 from .gemm_layers import find_gemm_layers
 from .layer_weights import (
@@ -122,6 +123,7 @@ class _KernelBuilder:
         self._results = self._resolve(function.body.body)
         self._operands = _Operands()
         self._gemm = find_gemm_layers(target, self._operands.constant)
+        self._float_conv = FloatConv(target, self._blocking, self._operands.constant)
         self._elements: dict[relax.Var, Element] = {}
         self._words: dict[relax.Var, te.Tensor] = {}
         self._signs_of_count: tuple[Element, PackedWeight] | None = None
@@ -291,20 +293,16 @@ class _KernelBuilder:
 
     def _conv(self, var: relax.Var, call: relax.Call) -> None:
         source, pad = self._source(call)
-        groups = int(call.attrs.groups)
-        blocked, plan = block_float_weight(constant_of(call.args[1]), groups, self._blocking)
+        weight, groups = constant_of(call.args[1]), int(call.attrs.groups)
         data, window, pad_value = self._elements[source], conv_window(call, pad), _pad_value(pad)
+        blocked, plan = block_float_weight(weight, groups, self._blocking)
         if self._gemm is not None and plan.step == 0:
             border = tirx.const(pad_value, "float32")
             windows = gemm.conv_windows(data, shape_of(source), window, lambda _: border)
             self._elements[var] = self._gemm.multiply(windows, blocked)
             return
-        weight = self._operands.constant(blocked, WEIGHT)
-        if isinstance(data, te.Tensor):
-            sums = floating.conv(data, weight, window, pad_value, plan)
-        else:
-            sums = floating.gathered_conv(data, shape_of(source), weight, window, pad_value, plan)
-        self._elements[var] = self._blocked(sums)
+        conv = self._float_conv.convolve(data, shape_of(source), weight, groups, window, pad_value)
+        self._elements[var] = self._blocked(conv)
 
     def _dense(self, var: relax.Var, call: relax.Call) -> None:
         blocked = self._blocking.block(stored_weight(constant_of(call.args[1]).T))

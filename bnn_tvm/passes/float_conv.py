@@ -1,0 +1,87 @@
+"""Float convolutions for processors: the plain form, and that of fewer multiplications."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import te
+
+from bnn_tvm.kernels.border import Element
+from bnn_tvm.kernels.floating import conv, gathered_conv
+from bnn_tvm.kernels.geometry import Extents, Window
+from bnn_tvm.kernels.stages import WEIGHT
+from bnn_tvm.kernels.winograd import Filtering, winograd_conv
+from bnn_tvm.target import Target
+
+from .layer_weights import Blocking, block_float_weight
+
+
+@dataclass(frozen=True)
+class FloatConv:
+    """Makes convolutions, with their operands.
+
+    Attributes
+    ----------
+    target : Target
+    blocking : Blocking
+    constant : callable
+        Makes an operand of an array, with a name.
+    """
+
+    target: Target
+    blocking: Blocking
+    constant: Callable[..., te.Tensor]
+
+    def convolve(
+        self,
+        data: Element,
+        shape: Extents,
+        weight: np.ndarray,
+        groups: int,
+        window: Window,
+        pad_value: float,
+    ) -> te.Tensor:
+        """Convolve a tensor, or an image that is computed element by element.
+
+        Parameters
+        ----------
+        data : te.Tensor or callable
+            Gives the float32 at an index (N, *extents, C).
+        shape : tuple of int
+            (N, *extents, C).
+        weight : numpy.ndarray
+            (outputs, *kernel, inputs of a group) float32.
+        groups : int
+        window : Window
+        pad_value : float
+            What the padding holds.
+
+        Returns
+        -------
+        te.Tensor
+            (N, *positions, output blocks, lanes) float32.
+        """
+        filtering = Filtering(window, shape[-1])
+        is_image = not isinstance(data, te.Tensor)
+        may_filter = is_image and groups == 1 and self.target.filters_rows
+        if may_filter and filtering.is_worthwhile(shape[1:-1]):
+            return self._filter(data, shape, weight, filtering, pad_value)
+        blocked, plan = block_float_weight(weight, groups, self.blocking)
+        filters = self.constant(blocked, WEIGHT)
+        if is_image:
+            return gathered_conv(data, shape, filters, window, pad_value, plan)
+        return conv(data, filters, window, pad_value, plan)
+
+    def _filter(
+        self,
+        data: Element,
+        shape: Extents,
+        weight: np.ndarray,
+        filtering: Filtering,
+        pad_value: float,
+    ) -> te.Tensor:
+        blocked = self.blocking.block(filtering.transform_weight(weight))
+        filters, transform = self.constant(blocked, WEIGHT), self.constant(filtering.data_transform)
+        return winograd_conv(data, shape, filters, transform, filtering, pad_value)
