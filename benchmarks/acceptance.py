@@ -16,6 +16,8 @@ from .cases import (
     MELIUSNET22,
     NETWORKS,
     OPENVINO,
+    OURS,
+    OURS_INT8,
     RESNET_E18,
 )
 from .figures import (
@@ -95,12 +97,15 @@ def _network_bars(results: Results) -> Iterator[Bar]:
 
 
 def _peer_bars(results: Results) -> Iterator[Bar]:
-    bf16 = relative_bf16(results)
+    bf16, of_float = relative_bf16(results), relative_bf16(results, OURS)
     what = f"{RESNET_E18}: our time / OpenVINO's, both with float layers in bf16"
     yield Bar(what, 0.85, False, bf16.median if bf16 else None)
-    for precision, limit in ((F32, 7.0), (INT8_PRECISION, 2.0)):
-        what = f"{RESNET_E18}: time of the best {precision} ResNet-18 / ours"
-        yield Bar(what, limit, True, best_peer(results, precision))
+    what = f"{RESNET_E18}: our time with float layers in bf16 / in f32"
+    yield Bar(what, 1.0, False, of_float.median if of_float else None)
+    for ours in (OURS, OURS_INT8):
+        for precision, limit in ((F32, 7.0), (INT8_PRECISION, 2.0)):
+            what = f"{RESNET_E18}: time of the best {precision} ResNet-18 / {ours}"
+            yield Bar(what, limit, True, best_peer(results, precision, ours))
 
 
 def _scaling_bars(results: Results) -> Iterator[Bar]:

@@ -98,8 +98,8 @@ class Case:
     entries : tuple of Entry
     peaks : tuple of str
         Which of the machine's peaks are measured in the same rounds.
-    kernels : bool
-        Whether each kernel of the first entry is timed alone, too.
+    kernels : str
+        Label of an entry of ours whose kernels are timed alone, too; empty if none.
     flags : tuple of str
         What the CPU must have for it, as in ``/proc/cpuinfo``.
     """
@@ -107,7 +107,7 @@ class Case:
     name: str
     entries: tuple[Entry, ...]
     peaks: tuple[str, ...] = ()
-    kernels: bool = False
+    kernels: str = ""
     flags: tuple[str, ...] = ()
 
     @property
@@ -123,7 +123,7 @@ def all_cases() -> tuple[Case, ...]:
         *map(block_case, BLOCKS),
         *map(layer_case, LAYERS),
         *map(network_case, NETWORKS),
-        BF16_LAYERS,
+        LOWER_PRECISION,
         FLOAT_PEERS,
         THREADS,
         BATCHES,
@@ -167,7 +167,8 @@ def bits_name(block: Block) -> str:
     return f"bits {block.name}".replace(" ", "-")
 
 
-OURS_BF16, OPENVINO_BF16 = f"{OURS}, {BF16}", f"{OPENVINO}, {BF16}"
+OURS_BF16, OPENVINO_BF16 = f"{OURS}, {BF16} float layers", f"{OPENVINO}, {BF16}"
+OURS_INT8 = f"{OURS}, {INT8_PRECISION} float layers"
 
 
 def network_case(name: str) -> Case:
@@ -177,28 +178,35 @@ def network_case(name: str) -> Case:
         Entry(OPENVINO, OPENVINO, name),
         Entry(OPENVINO_BF16, OPENVINO, name, precision=BF16),
     )
-    return Case(f"network {name}", entries, (BINARY, FMA, L2), kernels=True)
+    return Case(f"network {name}", entries, (BINARY, FMA, L2), kernels=OURS)
 
 
-BF16_LAYERS = Case(
-    "float layers in bf16",
+LOWER_PRECISION = Case(
+    "float layers in lower precision",
     (
+        Entry(OURS, OURS, RESNET_E18),
         Entry(OURS_BF16, OURS, RESNET_E18, precision=BF16),
+        Entry(OURS_INT8, OURS, RESNET_E18, precision=INT8_PRECISION),
+        Entry(OPENVINO, OPENVINO, RESNET_E18),
         Entry(OPENVINO_BF16, OPENVINO, RESNET_E18, precision=BF16),
     ),
-    flags=("avx512_bf16",),
+    (BINARY, FMA, INT8, L2),
+    kernels=OURS_INT8,
+    flags=("avx512_bf16", "avx512_vnni"),
 )
 
 FLOAT_PEERS = Case(
     "float ResNet-18",
     (
         Entry(OURS, OURS, RESNET_E18),
+        Entry(OURS_INT8, OURS, RESNET_E18, precision=INT8_PRECISION),
         *(
             Entry(f"{engine}, {precision}", engine, RESNET18, precision=precision)
             for precision in (F32, INT8_PRECISION)
             for engine in (OPENVINO, ONNXRUNTIME, MXNET)
         ),
     ),
+    flags=("avx512_vnni",),
 )
 
 THREADS = Case(

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from bnn_tvm.benchmark.chart import draw_bars
 from bnn_tvm.package.atomic import write_atomically
 
-from .cases import FLOAT_PEERS, NETWORKS, network_case
+from .cases import FLOAT_PEERS, LOWER_PRECISION, NETWORKS, OURS_INT8, RESNET_E18, network_case
 from .figures import Results, network_figures, roof_of
 from .results import CaseResult
 from .roofline import Roof
@@ -26,6 +26,10 @@ def draw_charts(results: Results, folder: Path) -> list[Path]:
             written += [folder / f"{name}-kernels.png", folder / f"{name}.png"]
             _draw_kernels(name, result, written[-2])
             _draw_times(results, name, written[-1])
+    if result := results.get(LOWER_PRECISION.name):
+        written += [folder / f"{RESNET_E18}-int8-kernels.png", folder / "lower-precision.png"]
+        _draw_kernels(f"{RESNET_E18}, {OURS_INT8}", result, written[-2])
+        _draw_entries("ResNetE18 with float layers in lower precision", result, written[-1])
     if result := results.get(FLOAT_PEERS.name):
         written.append(folder / "float-peers.png")
         _draw_entries("ResNetE18 against float ResNet-18", result, written[-1])

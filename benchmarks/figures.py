@@ -12,12 +12,14 @@ from .cases import (
     AVX2,
     BATCH,
     BATCHES,
-    BF16_LAYERS,
     FLOAT_PEERS,
     HOST,
     LONG_CHAIN,
+    LOWER_PRECISION,
     OPENVINO,
+    OPENVINO_BF16,
     OURS,
+    OURS_BF16,
     SHORT_CHAIN,
     THREADS,
     Block,
@@ -26,7 +28,7 @@ from .cases import (
     layer_case,
     network_case,
 )
-from .peaks import BINARY, BINARY_AVX2, FMA, L2
+from .peaks import BINARY, BINARY_AVX2, FMA, INT8, L2
 from .results import CaseResult
 from .roofline import Roof, share_outside_convolutions
 
@@ -173,30 +175,69 @@ def network_figures(results: Results, name: str) -> NetworkFigures | None:
     )
 
 
-def relative_bf16(results: Results) -> Spread | None:
-    """Divide our time by OpenVINO's, both with float layers in bfloat16."""
-    result = results.get(BF16_LAYERS.name)
-    return None if result is None else ratios(*_pair(result))
+@dataclass(frozen=True)
+class PrecisionFigures:
+    """ResNetE18 as one entry runs it, against ours with all float layers in float32.
+
+    Attributes
+    ----------
+    seconds : Spread
+    speedup : Spread
+        Our time in float32 divided by its own, round by round.
+    difference : float
+        The largest difference of its output from ours in float32, of the largest value of that.
+    """
+
+    seconds: Spread
+    speedup: Spread
+    difference: float
+
+
+def precision_figures(results: Results) -> dict[str, PrecisionFigures]:
+    """Compare float layers in lower precision, by entry; empty if they were not timed."""
+    result = results.get(LOWER_PRECISION.name)
+    if result is None:
+        return {}
+    exact = result.seconds[OURS]
+    return {
+        label: PrecisionFigures(
+            Spread.of(samples), ratios(exact, samples), result.differences[label]
+        )
+        for label, samples in result.seconds.items()
+    }
+
+
+def relative_bf16(results: Results, to: str = OPENVINO_BF16) -> Spread | None:
+    """Divide our time with float layers in bfloat16 by that of another entry."""
+    result = results.get(LOWER_PRECISION.name)
+    return None if result is None else ratios(result.seconds[OURS_BF16], result.seconds[to])
 
 
 def roof_of(result: CaseResult) -> Roof:
     """Take the peaks that were measured in a case's rounds."""
-    return Roof(*(median(result.rates[peak]) for peak in (BINARY, FMA, L2)))
+    binary, fma, bytes_per_second = (median(result.rates[peak]) for peak in (BINARY, FMA, L2))
+    return Roof(binary, fma, bytes_per_second, median(result.rates.get(INT8, (0.0,))))
 
 
-def peer_speedups(results: Results) -> dict[str, Spread]:
-    """Divide times of float and int8 ResNet-18 by our binary network's, for each peer."""
+def peer_speedups(results: Results, ours: str = OURS) -> dict[str, Spread]:
+    """Divide times of float and int8 ResNet-18 by our binary network's, for each peer.
+
+    Parameters
+    ----------
+    results : dict of str to CaseResult
+    ours : str
+        Which of our entries.
+    """
     result = results.get(FLOAT_PEERS.name)
     if result is None:
         return {}
-    ours = result.seconds[OURS]
-    others = {label: s for label, s in result.seconds.items() if label != OURS}
-    return {label: ratios(samples, ours) for label, samples in others.items()}
+    peers = [entry.label for entry in result.case.entries if entry.engine != OURS]
+    return {label: ratios(result.seconds[label], result.seconds[ours]) for label in peers}
 
 
-def best_peer(results: Results, precision: str) -> float | None:
+def best_peer(results: Results, precision: str, ours: str = OURS) -> float | None:
     """Speed-up over the fastest peer of one precision, as entries name it."""
-    speedups = peer_speedups(results)
+    speedups = peer_speedups(results, ours)
     found = [s.median for label, s in speedups.items() if label.endswith(precision)]
     return min(found, default=None)
 

@@ -18,9 +18,12 @@ from .cases import (
     FLOAT_PEERS,
     HOST,
     LAYERS,
+    LOWER_PRECISION,
     NETWORKS,
     OURS,
+    OURS_INT8,
     PEAKS,
+    RESNET_E18,
     THREADS,
     network_case,
 )
@@ -31,10 +34,11 @@ from .figures import (
     layer_figures,
     network_figures,
     peer_speedups,
+    precision_figures,
     roof_of,
     thread_speedup,
 )
-from .results import KernelTime
+from .results import CaseResult, KernelTime
 from .roofline import Roof
 
 # Share of a network's time from which on a kernel gets a row of its own.
@@ -80,7 +84,9 @@ def sheets(results: Results) -> list[Sheet]:
         _block_sheet(results),
         _layer_sheet(results),
         _network_sheet(results),
-        *(_kernel_sheet(results, name) for name in NETWORKS),
+        *(_kernel_sheet(results.get(network_case(name).name), name) for name in NETWORKS),
+        _precision_sheet(results),
+        _kernel_sheet(results.get(LOWER_PRECISION.name), f"{RESNET_E18}, {OURS_INT8}"),
         _peer_sheet(results),
         _scaling_sheet(results),
         _bar_sheet(bars(results)),
@@ -150,9 +156,8 @@ def _network_sheet(results: Results) -> Sheet:
     return Sheet("Networks, 224 x 224, batch 1", columns, rows)
 
 
-def _kernel_sheet(results: Results, name: str) -> Sheet:
+def _kernel_sheet(result: CaseResult | None, name: str) -> Sheet:
     """Lay out the kernels that take longest, and the others in one row."""
-    result = results.get(network_case(name).name)
     if result is None:
         return Sheet("", (), [])
     total = sum(kernel.total for kernel in result.kernels)
@@ -177,15 +182,33 @@ def _kernel_row(kernel: KernelTime, roof: Roof, total: float) -> tuple[str, ...]
     )
 
 
+def _precision_sheet(results: Results) -> Sheet:
+    rows = [
+        (
+            f"{OURS}, all in f32" if label == OURS else label,
+            format_seconds(figures.seconds.median),
+            f"{figures.speedup.median:.2f}",
+            _quartiles(figures.speedup),
+            f"{figures.difference:.1%}",
+        )
+        for label, figures in precision_figures(results).items()
+    ]
+    columns = ("engine", "time", "ours in f32 / it", "quartiles", "largest change of output")
+    return Sheet("ResNetE18 with float layers in lower precision", columns, rows)
+
+
 def _peer_sheet(results: Results) -> Sheet:
-    rows = []
-    if speedups := peer_speedups(results):
+    rows: list[tuple[str, ...]] = []
+    exact, lower = peer_speedups(results), peer_speedups(results, OURS_INT8)
+    if exact:
         seconds = results[FLOAT_PEERS.name].seconds
-        rows.append((f"{OURS}, binary", format_seconds(Spread.of(seconds[OURS]).median), "1", ""))
-        for label, speedup in speedups.items():
+        for ours, name in ((OURS, f"{OURS}, binary, other layers in f32"), (OURS_INT8, OURS_INT8)):
+            rows.append((name, format_seconds(Spread.of(seconds[ours]).median), "", "", "", ""))
+        for label, speedup in exact.items():
             time = format_seconds(Spread.of(seconds[label]).median)
-            rows.append((label, time, f"{speedup.median:.2f}", _quartiles(speedup)))
-    columns = ("engine", "time", "theirs / ours", "quartiles")
+            row = [f for s in (speedup, lower[label]) for f in (f"{s.median:.2f}", _quartiles(s))]
+            rows.append((label, time, *row))
+    columns = ("engine", "time", "theirs / ours", "quartiles", f"theirs / {OURS_INT8}", "quartiles")
     return Sheet("ResNetE18 against ResNet-18 in float and int8", columns, rows)
 
 

@@ -69,7 +69,7 @@ class CaseResult:
     tried_inputs : int
         Inputs that were tried until all engines agreed.
     kernels : tuple of KernelTime
-        Of the first entry, if the case asks for them.
+        Of the entry that the case names, if it names one.
     """
 
     case: Case

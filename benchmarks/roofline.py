@@ -18,16 +18,23 @@ class Roof:
         Operations a second on bits and on float32, two for each multiply-accumulate.
     bytes_per_second : float
         Loads from the L2 cache.
+    int8 : float
+        Operations a second on bytes; 0 if they were not measured.
     """
 
     binary: float
     fma: float
     bytes_per_second: float
+    int8: float = 0.0
 
     def bound(self, kernel: KernelTime) -> float:
         """Seconds that one call of a kernel needs at least."""
-        peak = self.binary if kernel.binary else self.fma
-        return max(2 * kernel.macs / peak, kernel.nbytes / self.bytes_per_second)
+        return max(2 * kernel.macs / self._peak(kernel), kernel.nbytes / self.bytes_per_second)
+
+    def _peak(self, kernel: KernelTime) -> float:
+        if kernel.kind.endswith("_int8"):
+            return self.int8
+        return self.binary if kernel.binary else self.fma
 
     def network_bound(self, kernels: Iterable[KernelTime]) -> float:
         """Seconds that all convolutions and dense layers of a network need at least.

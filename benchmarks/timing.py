@@ -113,7 +113,7 @@ def _time_kernels(
 ) -> tuple[KernelTime, ...]:
     if not case.kernels:
         return ()
-    session = contenders[case.entries[0].label].session
+    session = contenders[case.kernels].session
     assert session is not None
     return kernel_times(session, plan)
 

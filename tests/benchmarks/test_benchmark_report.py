@@ -9,6 +9,7 @@ from rich.console import Console
 from benchmarks.acceptance import Bar, bars
 from benchmarks.cases import (
     FLOAT_PEERS,
+    LOWER_PRECISION,
     NETWORKS,
     OPENVINO,
     OPENVINO_BF16,
@@ -21,7 +22,7 @@ from benchmarks.cases import (
 )
 from benchmarks.charts import draw_charts
 from benchmarks.figures import Results
-from benchmarks.peaks import BINARY, FMA, L2
+from benchmarks.peaks import BINARY, FMA, INT8, L2
 from benchmarks.report import sheets
 from benchmarks.results import load_results, save_results
 from bnn_tvm.errors import InputError
@@ -35,9 +36,12 @@ def some_results() -> Results:
         kernel("pool", kind="max_pool2d"),
     ]
     seconds = {OURS: [4e-3], OPENVINO: [5e-3], OPENVINO_BF16: [4.5e-3]}
+    lower = {entry.label: [4e-3] for entry in LOWER_PRECISION.entries}
+    rates = {BINARY: [2e12], FMA: [1e11], L2: [1e11]}
     found = [
         result_of(PEAKS, {}, {BINARY: [2e12], L2: [1e11]}),
-        result_of(network, seconds, {BINARY: [2e12], FMA: [1e11], L2: [1e11]}, kernels),
+        result_of(network, seconds, rates, kernels),
+        result_of(LOWER_PRECISION, lower, rates | {INT8: [4e11]}, kernels),
         result_of(THREADS, {"1 thread": [2.0], "2 threads": [1.1]}),
         result_of(FLOAT_PEERS, {entry.label: [1.0] for entry in FLOAT_PEERS.entries}),
     ]
@@ -87,7 +91,8 @@ def test_markdown_rows_have_all_columns():
 def test_charts_are_written(tmp_path):
     written = draw_charts(some_results(), tmp_path)
     assert {path.name for path in written} == {
-        f"{RESNET_E18}.png", f"{RESNET_E18}-kernels.png", "float-peers.png"
+        f"{RESNET_E18}.png", f"{RESNET_E18}-kernels.png", "float-peers.png",
+        f"{RESNET_E18}-int8-kernels.png", "lower-precision.png",
     }  # fmt: skip
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
 

@@ -8,16 +8,17 @@ from results_by_hand import kernel, result_of
 from benchmarks.cases import (
     AVX2,
     BATCHES,
-    BF16_LAYERS,
     BLOCKS,
     F32,
     FLOAT_PEERS,
     HOST,
     INT8_PRECISION,
+    LOWER_PRECISION,
     OPENVINO,
     OPENVINO_BF16,
     OURS,
     OURS_BF16,
+    OURS_INT8,
     RESNET_E18,
     THREADS,
     block_case,
@@ -31,6 +32,7 @@ from benchmarks.figures import (
     block_figures,
     layer_figures,
     network_figures,
+    precision_figures,
     relative_bf16,
     thread_speedup,
 )
@@ -117,11 +119,21 @@ def test_the_best_peer_is_the_fastest_of_its_precision():
     assert best_peer(results, INT8_PRECISION) == 2
 
 
-def test_lower_precision_is_held_against_openvinos():
-    seconds = {OURS_BF16: [4.0], OPENVINO_BF16: [5.0]}
-    results = {BF16_LAYERS.name: result_of(BF16_LAYERS, seconds)}
+def test_our_own_entries_are_no_peers():
+    seconds = {entry.label: [10.0] for entry in FLOAT_PEERS.entries}
+    seconds |= {OURS: [4.0], OURS_INT8: [2.0]}
+    results = {FLOAT_PEERS.name: result_of(FLOAT_PEERS, seconds)}
+    assert best_peer(results, INT8_PRECISION) == 2.5
+    assert best_peer(results, INT8_PRECISION, OURS_INT8) == 5
+
+
+def test_lower_precision_is_held_against_float32_and_openvino():
+    seconds = {OURS: [6.0], OURS_BF16: [4.0], OPENVINO_BF16: [5.0]}
+    results = {LOWER_PRECISION.name: result_of(LOWER_PRECISION, seconds)}
     assert relative_bf16(results).median == pytest.approx(0.8)
-    assert relative_bf16({}) is None
+    assert relative_bf16(results, OURS).median == pytest.approx(4 / 6)
+    assert precision_figures(results)[OURS_BF16].speedup.median == pytest.approx(1.5)
+    assert relative_bf16({}) is None and precision_figures({}) == {}
 
 
 def test_scaling():

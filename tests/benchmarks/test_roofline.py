@@ -7,7 +7,7 @@ from results_by_hand import kernel
 
 from benchmarks.roofline import Roof, share_outside_convolutions
 
-ROOF = Roof(binary=2e12, fma=1e11, bytes_per_second=1e11)
+ROOF = Roof(binary=2e12, fma=1e11, bytes_per_second=1e11, int8=4e11)
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,7 @@ ROOF = Roof(binary=2e12, fma=1e11, bytes_per_second=1e11)
     [
         ({"macs": 10**9, "binary": True}, 1e-3),
         ({"macs": 10**9}, 2e-2),
+        ({"macs": 10**9, "kind": "conv2d_int8"}, 5e-3),
         ({"macs": 10**6, "binary": True, "nbytes": 10**8}, 1e-3),
         ({"macs": 10**6, "nbytes": 10**8}, 1e-3),
     ],
