@@ -32,9 +32,18 @@ from .outputs import Outputs, find_outputs
 from .rule import Rule, is_layer
 from .steps import spatial_extents
 from .tiles import rank_dot_tiles
-from .vectors import VectorUnit, compute_outputs, flatten, join, stream, tile_layer, tile_output
+from .vectors import (
+    VectorUnit,
+    compute_outputs,
+    fill_padded,
+    flatten,
+    join,
+    stream,
+    tile_layer,
+    tile_output,
+)
 from .winograd import tile_points
-from .x86_dot import DotInstruction, accumulate_dots, fill_rows, find_dot
+from .x86_dot import DotInstruction, accumulate_dots, find_dot
 from .x86_intrinsics import pack_intrinsic
 
 
@@ -71,7 +80,7 @@ def _tile_dots(
     here, inside = tile_output(sch, outputs, tile.pixels, tile.vectors * lanes, unit, choose)
     compute_outputs(sch, outputs, inside, unit)
     accumulate_dots(sch, here, dot)
-    fill_rows(sch, unit.target)
+    fill_padded(sch, unit)
     return sch
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm import tirx
-from tvm.ir import Call
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV
 
-from bnn_tvm.kernels.stages import ACCUMULATE, PADDED, WEIGHT
+from bnn_tvm.kernels.stages import ACCUMULATE, WEIGHT
 from bnn_tvm.target import Target
 
-from .steps import REGISTERS, find_block, spatial_extents, unroll_all, vectorize_innermost
+from .steps import REGISTERS, spatial_extents, unroll_all
 from .x86_dot_intrinsics import DOT, DOT_SOURCE
 
 # By the dtype of the weights; a bfloat16 is stored as its bits.
@@ -67,19 +66,3 @@ def accumulate_dots(sch: Schedule, here: LoopRV, dot: DotInstruction) -> None:
     sch.tensorize(lane, dot.intrinsic)
     if dot.source:
         sch.annotate(here, "pragma_import_llvm", dot.source)
-
-
-def fill_rows(sch: Schedule, target: Target) -> None:
-    """Write the border of the rows first, then copy what lies inside, both by vectors.
-
-    The border of a row of joined pixels ends within a vector: one loop for both would test every
-    number.
-    """
-    rows = find_block(sch, PADDED)
-    if rows is None:
-        return
-    blocks = [rows]
-    if isinstance(sch.get(rows).body.value, Call):
-        blocks.append(sch.decompose_padding(rows, sch.get_loops(rows)[0]))
-    for block in blocks:
-        vectorize_innermost(sch, block, target.vector_bits // 32)

@@ -7,6 +7,8 @@ pixel has three channels. What a last group has too many meets weights of 0.
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,9 +16,15 @@ from tvm import te, tirx
 from tvm.ir import Expr
 
 from .bf16 import from_bf16
+from .border import Element, gather
 from .geometry import Extents, Window
 from .groups import GroupPlan
 from .stages import ACCUMULATE, PADDED
+
+# Rows of planes are as long as whole vectors of so many numbers.
+_PLANE_LANES = 16
+# What more products may cost before data is transposed and copied instead, in passes of its own.
+_MOST_PLANE_PRODUCTS = 1.1
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,11 @@ class RowPlan:
         """Groups that a run takes."""
         return -(-self.run // self.group)
 
+    @property
+    def products(self) -> int:
+        """Products of one window, those with what fills groups up included."""
+        return math.prod(self.steps) * self.chunks * self.group
+
 
 def plan_rows(window: Window, channels: int, groups: GroupPlan, group: int) -> RowPlan:
     """Join the pixels of a row where a window reads all their channels side by side.
@@ -92,6 +105,25 @@ def plan_rows(window: Window, channels: int, groups: GroupPlan, group: int) -> R
     if groups.step == 0 and window.dilation[-1] == 1:
         return RowPlan(window.kernel[:-1], window.kernel[-1] * channels, group)
     return RowPlan(window.kernel, groups.size, group)
+
+
+def plan_planes(window: Window, channels: int, group: int) -> RowPlan | None:
+    """Take the rows of an image where they lie, plane by plane; None if that fills groups badly.
+
+    Parameters
+    ----------
+    window : Window
+    channels : int
+        Of the image.
+    group : int
+        Numbers that are multiplied at once.
+    """
+    *outer, width = window.kernel
+    planes = RowPlan((channels, *outer), width, group)
+    joined = plan_rows(window, channels, GroupPlan(0, 1, channels), group)
+    # A seven-by-seven window of three bytes fills as many groups either way.
+    fits = planes.products <= _MOST_PLANE_PRODUCTS * joined.products
+    return planes if fits and window.dilation[-1] == 1 else None
 
 
 def dot_conv(
@@ -122,23 +154,70 @@ def dot_conv(
     te.Tensor
         (N, *positions, output blocks, lanes) of ``dot.sum``.
     """
-    batch, *extents, channels = (int(extent) for extent in data.shape)
+    *_, channels = (int(extent) for extent in data.shape)
     plan = plan_rows(window, channels, groups, dot.group)
-    positions = window.output_size(tuple(extents))
     at = _row_reader(data, window, border, groups, plan)
+    joined = [0] * (len(window.kernel) - len(plan.steps))
+    blocks = int(weight.shape[0])
+
+    def number(n: Expr, position: list[Expr], block: Expr, steps: list[Expr], k: Expr) -> Expr:
+        return at(n, window.place(position, [*steps, *joined]), groups.first(block, blocks) + k)
+
+    return _sum_products(number, tuple(map(int, data.shape[:-1])), weight, window, plan, dot)
+
+
+def dot_planes(
+    data: Element, shape: Extents, weight: te.Tensor, window: Window, border: int, dot: DotType
+) -> te.Tensor:
+    """Convolve what is computed element by element, such as an image in planes.
+
+    Parameters
+    ----------
+    data : callable
+        Gives the number at an index (N, *extents, C), as ``dot.data``.
+    shape : tuple of int
+        (N, *extents, C).
+    weight : te.Tensor
+        (output blocks, *steps, chunks, lanes, group) of ``dot.weight``, as `plan_planes` says.
+    window, border, dot
+        As `dot_conv` takes them, and it returns what that returns.
+    """
+    plan = plan_planes(window, shape[-1], dot.group)
+    assert plan is not None
+    # What the last group reads beyond the padding, and then whole vectors.
+    beyond = plan.chunks * plan.group - plan.run
+    beyond += -(shape[-2] + window.before[-1] + window.after[-1] + beyond) % _PLANE_LANES
+    after = (*window.after[:-1], window.after[-1] + beyond)
+    wide = dataclasses.replace(window, padding=(*window.before, *after))
+    planes = gather(data, shape, wide, tirx.const(border, dot.data))
+
+    def number(n: Expr, position: list[Expr], _: Expr, steps: list[Expr], k: Expr) -> Expr:
+        channel, *inner = steps
+        *place, x = window.place(position, [*inner, 0])
+        return planes(n, channel, *place, x + k)
+
+    return _sum_products(number, shape[:-1], weight, window, plan, dot)
+
+
+_Number = Callable[[Expr, list[Expr], Expr, list[Expr], Expr], Expr]
+"""Gives a number of a window: image, position, block of outputs, steps, place in the run."""
+
+
+def _sum_products(
+    number: _Number, shape: Extents, weight: te.Tensor, window: Window, plan: RowPlan, dot: DotType
+) -> te.Tensor:
+    """Sum the products of each window of data of (N, *extents) pixels."""
+    batch, *extents = shape
+    positions = window.output_size(tuple(extents))
     blocks, lanes = int(weight.shape[0]), int(weight.shape[-2])
     axes = [te.reduce_axis((0, extent), f"k{i}") for i, extent in enumerate(plan.steps)]
-    chunk, part = (
-        te.reduce_axis((0, plan.chunks), "chunk"),
-        te.reduce_axis((0, dot.group), "part"),
-    )
-    joined = [0] * (len(window.kernel) - len(axes))
+    chunk = te.reduce_axis((0, plan.chunks), "chunk")
+    part = te.reduce_axis((0, dot.group), "part")
 
     def sum_products(*index: Expr) -> Expr:
         n, *position, block, lane = index
-        place = window.place(position, [*axes, *joined])
-        offset = groups.first(block, blocks) + chunk * dot.group + part
-        product = dot.product(at(n, place, offset), weight(block, *axes, chunk, lane, part))
+        read = number(n, position, block, axes, chunk * dot.group + part)
+        product = dot.product(read, weight(block, *axes, chunk, lane, part))
         return te.sum(product, axis=[*axes, chunk, part])
 
     return te.compute((batch, *positions, blocks, lanes), sum_products, name=ACCUMULATE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 
-from bnn_tvm.kernels.dot import INT8, DotType, RowPlan, plan_rows
+from bnn_tvm.kernels.dot import INT8, DotType, RowPlan, plan_planes, plan_rows
 from bnn_tvm.kernels.geometry import Window
 from bnn_tvm.kernels.groups import GroupPlan, plan_groups, spread_groups
 
@@ -38,6 +38,15 @@ def block_conv_weight(
     spread = weight if groups == 1 else spread_groups(weight, groups, plan, blocking.lanes)
     rows = plan_rows(window, channels, plan, dot.group)
     return _in_groups(spread, rows, blocking, dot), plan
+
+
+def block_plane_weight(
+    weight: np.ndarray, window: Window, blocking: Blocking, dot: DotType
+) -> np.ndarray:
+    """Lay (outputs, *kernel, inputs) out for data in planes: inputs are the first step."""
+    plan = plan_planes(window, weight.shape[-1], dot.group)
+    assert plan is not None
+    return _in_groups(np.ascontiguousarray(np.moveaxis(weight, -1, 1)), plan, blocking, dot)
 
 
 def block_dense_weight(weight: np.ndarray, blocking: Blocking, dot: DotType) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from tvm import relax, te, tirx
 from tvm.ir import Expr
 
-from bnn_tvm.kernels import bits, bitserial, dot, floating, gemm, k_major
+from bnn_tvm.kernels import bits, bitserial, floating, gemm, k_major
 from bnn_tvm.kernels.border import Element, nearest_row
 from bnn_tvm.kernels.elementwise import SCALAR_OPS
 from bnn_tvm.kernels.geometry import Window
@@ -23,7 +23,8 @@ from . import regions
 from .binary import CONVOLUTIONS
 from .common_value import find_common
 from .dataflow import constant_of, dtype_of, is_tensor, op_name, shape_of, stored_dtype
-from .dot_weights import block_conv_weight, block_dense_weight, stored_border, stored_weight
+from .dot_layer import sum_dots
+from .dot_weights import stored_weight
 from .float_conv import FloatConv
 from .fuse_regions import read_levels
 from .gemm_layers import find_gemm_layers
@@ -317,17 +318,11 @@ class _KernelBuilder:
     def _dot_layer(self, var: relax.Var, call: relax.Call) -> None:
         """Multiply bytes or bfloat16 numbers in groups."""
         source, pad = self._source(call)
-        form, array = regions.DOT_TYPES[dtype_of(source)], constant_of(call.args[1])
-        data = self._elements[source]
-        if op_name(call) == "matmul":
-            blocked = block_dense_weight(array.T, self._blocking, form)
-            sums = dot.dot_dense(data, self._operands.constant(blocked, WEIGHT), form)
-        else:
-            window, groups = conv_window(call, pad), int(call.attrs.groups)
-            blocked, plan = block_conv_weight(array, window, groups, self._blocking, form)
-            weight = self._operands.constant(blocked, WEIGHT)
-            border = stored_border(_pad_value(pad), form)
-            sums = dot.dot_conv(data, weight, window, border, plan, form)
+        data, add_weight = (
+            self._elements[source],
+            functools.partial(self._operands.constant, name=WEIGHT),
+        )
+        sums = sum_dots(call, pad, _pad_value(pad), data, self._blocking, add_weight)
         self._elements[var] = self._blocked(sums)
 
     def _max_pool(self, var: relax.Var, call: relax.Call) -> None:

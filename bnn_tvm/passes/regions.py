@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from tvm import relax
 from tvm.ir import IRModule
 
-from bnn_tvm.kernels.dot import BF16, INT8
+from bnn_tvm.kernels.dot import BF16, INT8, plan_planes
 from bnn_tvm.kernels.stages import ELEMENTWISE
 
 from .binary import CONVOLUTIONS, layer_shape, padding_before, reason_not_binary
@@ -30,6 +30,7 @@ from .dataflow import (
 )
 from .evaluate import is_elementwise
 from .levels import SIGNS, Levels, activation_levels
+from .windows import conv_window
 
 # Kinds of region; the names follow TOPI.
 CONV = tuple(CONVOLUTIONS.values())
@@ -165,12 +166,21 @@ class _Divider:
         """List how an image becomes channels-last, if nothing else reads that on the way."""
         chain: list[relax.VarBinding] = []
         while (made := self._values.get(data)) is not None and self._uses[data] == 1:
-            fits = _is_unary(made) if chain else op_name(made.value) == "permute_dims"
-            if not fits:
+            if not (_is_unary(made) or (_is_move(made) and not any(map(_is_move, chain)))):
                 break
             chain.insert(0, made)
             data = made.value.args[0]
-        return chain
+        return chain if any(map(_is_move, chain)) else []
+
+    def _takes_image(self, kind: str, call: relax.Call) -> bool:
+        """Tell whether a layer computes what it reads element by element, plane by plane."""
+        if kind in CONV:
+            return True
+        if kind not in DOT_LAYERS or int(call.attrs.groups) != 1:
+            return False
+        window = conv_window(call, padding_before(call, self.lookup))
+        group = DOT_TYPES[dtype_of(call.args[0])].group
+        return plan_planes(window, shape_of(call.args[0])[-1], group) is not None
 
     def _producer_to_absorb(self, kind: str, call: relax.Call) -> list[relax.VarBinding]:
         """Take the padding before a convolution, or the flattening before a dense layer.
@@ -185,7 +195,7 @@ class _Divider:
         if op_name(call) in CONVOLUTIONS:
             padding = [] if padding_before(call, self.lookup) is None else [producer]
             data = padding[0].value.args[0] if padding else call.args[0]
-            return [*(self._image(data) if kind in CONV else []), *padding]
+            return [*(self._image(data) if self._takes_image(kind, call) else []), *padding]
         if kind == BITSERIAL_DENSE and op_name(producer.value) == "reshape" and _flattens(producer):
             return [producer]
         return []
@@ -222,6 +232,11 @@ def _is_unary(binding: relax.VarBinding) -> bool:
     first, *others = arguments(binding.value)
     is_first = isinstance(first, relax.Var) and shape_of(first) == shape_of(binding.var)
     return is_first and not any(isinstance(arg, relax.Var) for arg in others)
+
+
+def _is_move(binding: relax.VarBinding) -> bool:
+    """Tell whether an operation brings the axes of a tensor into another order."""
+    return op_name(binding.value) == "permute_dims"
 
 
 def _reads(call: relax.Call, data: relax.Expr) -> bool:

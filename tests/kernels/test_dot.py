@@ -19,15 +19,18 @@ from precision_harness import (
     rounded,
     run_outlined,
 )
-from relax_harness import TARGETS, module, random_floats, run, run_kernel
+from relax_harness import TARGETS, kernel_kinds, module, random_floats, run, run_kernel
 from tvm import relax, te
 
 from bnn_tvm.kernels.bf16 import from_bf16, to_bf16
-from bnn_tvm.kernels.dot import RowPlan, plan_rows
+from bnn_tvm.kernels.dot import RowPlan, plan_planes, plan_rows
 from bnn_tvm.kernels.geometry import Window
 from bnn_tvm.kernels.groups import GroupPlan
+from bnn_tvm.passes.fuse_regions import fuse_regions
+from bnn_tvm.passes.lower_regions import lower_regions
 from bnn_tvm.passes.quantize_layers import Scale, quantize_layers
 from bnn_tvm.passes.round_layers import round_layers
+from bnn_tvm.target import get_target
 
 OPERATORS = {1: relax.op.nn.conv1d, 2: relax.op.nn.conv2d, 3: relax.op.nn.conv3d}
 SETTINGS = settings(max_examples=3, deadline=None, derandomize=True)
@@ -69,6 +72,14 @@ def test_whole_pixels_of_a_row_are_joined_unless_something_lies_between_them():
     assert plan_rows(dilated, 3, everything, 4) == RowPlan((3, 3), 3, 4)
     in_groups = GroupPlan(8, 2, 8, runs=4)
     assert plan_rows(window, 32, in_groups, 4) == RowPlan((7, 7), 8, 4)
+
+
+def test_an_image_stays_in_planes_where_its_rows_fill_groups_as_well_as_pixels_do():
+    window = Window((7, 7), (2, 2), (1, 1), (3, 3, 3, 3))
+    assert plan_planes(window, 3, 4) == RowPlan((3, 7), 7, 4)
+    assert plan_planes(window, 3, 2) == RowPlan((3, 7), 7, 2)
+    assert plan_planes(Window((1, 1), (1, 1), (1, 1), (0,) * 4), 64, 4) is None
+    assert plan_planes(Window((3, 3), (1, 1), (2, 2), (0,) * 4), 1, 4) is None
 
 
 @st.composite
@@ -121,6 +132,20 @@ def test_quantized_convolutions_are_exact(target, case):
     window, groups, *_ = case
     expected = quantized_conv(data, weight, window, groups, Scale.of_range(*RANGE))
     np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("target", (PORTABLE, *INT8_TARGETS))
+def test_a_stem_reads_its_image_in_planes(target):
+    needs(target)
+    window = Window((7, 7), (2, 2), (1, 1), (3, 3, 3, 3))
+    mod, data, weight = layer((window, 1, (2, 3, 15, 12), 20))
+    lowered = quantize_layers(mod, {"layer": RANGE})
+    (result,) = run_outlined(lowered, [data], target)
+    expected = quantized_conv(data, weight, window, 1, Scale.of_range(*RANGE))
+    np.testing.assert_array_equal(result, expected)
+    board = get_target(target)
+    # Quantizing, transposing and padding are no kernels of their own.
+    assert kernel_kinds(lower_regions(fuse_regions(lowered), board)) == ["conv2d_int8"]
 
 
 @pytest.mark.parametrize("target", (PORTABLE, BF16_TARGET))
