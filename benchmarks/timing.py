@@ -14,7 +14,6 @@ from bnn_tvm.benchmark.layers import time_kernels
 from bnn_tvm.benchmark.measure import Plan, measure_in_turn
 from bnn_tvm.device import LocalDevice
 from bnn_tvm.errors import ModelError
-from bnn_tvm.package.manifest import Manifest
 from bnn_tvm.runtime import Session
 
 from .cases import F32, OPENVINO, OURS, WHOLE, Case
@@ -120,7 +119,6 @@ def _time_kernels(
 
 def kernel_times(session: Session, plan: Plan) -> tuple[KernelTime, ...]:
     """Time each kernel of a package alone."""
-    uses = _uses(session.manifest)
     reports = time_kernels(session, {}, plan)
     return tuple(
         KernelTime(
@@ -130,14 +128,8 @@ def kernel_times(session: Session, plan: Plan) -> tuple[KernelTime, ...]:
             macs=report.macs,
             binary=report.binary,
             nbytes=sum(a.nbytes for a in session.manifest.kernel(report.kernel).arguments),
-            uses=uses[report.kernel],
+            uses=report.calls,
             seconds=report.seconds.median,
         )
         for report in reports
     )
-
-
-def _uses(manifest: Manifest) -> dict[str, int]:
-    """Count how often a run calls each kernel; those without a node are called once."""
-    counts = Counter(node.kernel for node in manifest.graph)
-    return {kernel.name: max(1, counts[kernel.name]) for kernel in manifest.kernels}

@@ -25,10 +25,12 @@ from .layer_precision import DOT_INSTRUCTIONS, plan_layers
 from .package import CPackage, Package
 from .package.manifest import Manifest, TensorInfo
 from .package.precision import EXACT, FLOAT32, FLOAT_PRECISIONS, INT8, PrecisionInfo
+from .passes.batch import images_that_fit
 from .passes.dataflow import MAIN, dtype_of, main_result, shape_of
 from .passes.fuse_pooling import fuse_pooling
 from .passes.lower_regions import lower_regions
 from .passes.pipeline import FLOAT_PASSES
+from .passes.split_batch import split_batch
 from .report import describe_kernels, describe_layers, follow_merges
 from .report_graph import describe_graph
 from .schedules import NO_RECORDS, TUNED
@@ -268,7 +270,7 @@ def _prepare(
     stages.begin(FLOAT_PASSES[-1].__name__)
     fused = FLOAT_PASSES[-1](divided)
     stages.begin(lower_regions.__name__)
-    lowered = lower_regions(fused, target)
+    lowered, images = _lower(fused, target)
     stages.begin("scheduling kernels")
     merged = _save_memory(lowered, target)
     scheduled = schedule_module(merged, target, NO_RECORDS if log is None else log.records())
@@ -286,8 +288,17 @@ def _prepare(
         other_parameters=count_other_parameters(graph),
         graph=follow_merges(describe_graph(divided, fused, lowered), merged),
         precision=precision,
+        images_at_a_time=images,
     )
     return Prepared(fused, merged, scheduled.mod, manifest)
+
+
+def _lower(fused: IRModule, target: Target) -> tuple[IRModule, int]:
+    """Lower a model for as many images at a time as fit the cache; say how many, 0 for all."""
+    whole = lower_regions(fused, target)
+    images = images_that_fit(whole, target)
+    split = split_batch(fused, images)
+    return (whole, 0) if split is fused else (lower_regions(split, target), images)
 
 
 def _save_memory(lowered: IRModule, target: Target) -> IRModule:

@@ -21,7 +21,14 @@ from .passes.binary import (
     padding_value,
     reason_not_binary,
 )
-from .passes.dataflow import constant_of, dtype_of, main_bindings, op_name, shape_of
+from .passes.dataflow import (
+    constant_of,
+    count_calls,
+    dtype_of,
+    main_bindings,
+    op_name,
+    shape_of,
+)
 from .passes.fuse_pooling import MERGED_KERNELS
 from .passes.levels import weight_levels
 from .passes.lower_regions import KERNEL_OF_LAYER
@@ -158,11 +165,18 @@ def describe_kernels(
         for gvar, func in scheduled.mod.functions.items()
         if isinstance(func, tirx.PrimFunc)
     ]
-    return tuple(_kernel(name, func, scheduled, layers) for name, func in sorted(kernels))
+    calls = count_calls(scheduled.mod)
+    return tuple(
+        _kernel(name, func, scheduled, layers, calls[name]) for name, func in sorted(kernels)
+    )
 
 
 def _kernel(
-    name: str, func: tirx.PrimFunc, scheduled: ScheduledModule, layers: tuple[LayerInfo, ...]
+    name: str,
+    func: tirx.PrimFunc,
+    scheduled: ScheduledModule,
+    layers: tuple[LayerInfo, ...],
+    calls: int,
 ) -> KernelInfo:
     mine = [layer for layer in layers if layer.kernel == name]
     schedule = scheduled.kernels[name]
@@ -173,11 +187,12 @@ def _kernel(
         arguments=tuple(_tensor_info(param) for param in func.params),
         # A kernel of TVM's operator library writes its last parameter.
         num_outputs=int(func.attrs[NUM_OUTPUTS]) if NUM_OUTPUTS in func.attrs else 1,
-        macs=mine[0].macs if mine else 0,
+        macs=sum(layer.macs for layer in mine) // calls,
         binary=bool(mine) and mine[0].lowered,
         rule=schedule.rule,
         source=schedule.source,
         note=schedule.note,
+        calls=calls,
     )
 
 

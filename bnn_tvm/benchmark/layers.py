@@ -28,10 +28,13 @@ class KernelReport:
     macs : int
     binary : bool
     seconds : Spread
+        Of one call.
     gops : float
         10^9 operations a second at the median, two for each multiply-accumulate.
     speedups : dict of str to Spread
         For each baseline with an equal layer: its kernel's time divided by this one's.
+    calls : int
+        How often one inference calls it.
     """
 
     kernel: str
@@ -44,6 +47,7 @@ class KernelReport:
     seconds: Spread
     gops: float
     speedups: dict[str, Spread]
+    calls: int = 1
 
 
 def time_kernels(
@@ -98,6 +102,7 @@ def describe_kernel(
         seconds=seconds,
         gops=2 * kernel.macs / seconds.median / 1e9 if seconds.median else 0.0,
         speedups=speedups,
+        calls=kernel.calls,
     )
 
 
@@ -110,11 +115,12 @@ def find_rivals(
 
 
 def find_rival(kernel: KernelInfo, own: Manifest, other: Manifest) -> KernelInfo | None:
-    """Find the kernel of `other` that computes a layer equal to one of `kernel`'s."""
+    """Find the kernel of `other` that computes a layer equal to one of `kernel`'s in one call."""
     wanted = {_work(layer) for layer in own.layers if layer.kernel == kernel.name}
     for layer in other.layers:
-        if _work(layer) in wanted:
-            return other.kernel(layer.kernel)
+        rival = other.kernel(layer.kernel) if _work(layer) in wanted else None
+        if rival is not None and rival.macs == kernel.macs:
+            return rival
     return None
 
 

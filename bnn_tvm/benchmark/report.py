@@ -65,7 +65,7 @@ def kernel_table(report: BenchReport) -> Table:
     table = Table(title=f"kernels, {report.kernel_timing}")
     table.add_column("kernel", overflow="fold")
     table.add_column("layers", overflow="fold")
-    for name in ("kind", "schedule", "MMAC", "median", "quartiles", "minimum", "GOP/s"):
+    for name in ("kind", "schedule", "MMAC", "calls", "median", "quartiles", "minimum", "GOP/s"):
         table.add_column(name, justify="left" if name in ("kind", "schedule") else "right")
     labels = sorted({label for kernel in report.kernels for label in kernel.speedups})
     for label in labels:
@@ -109,6 +109,7 @@ def _kernel_row(kernel: KernelReport, labels: list[str]) -> tuple[str, ...]:
         kernel.kind,
         f"{kernel.rule} ({kernel.source})",
         f"{kernel.macs / 1e6:.3g}" if kernel.macs else "",
+        str(kernel.calls),
         *_time_cells(kernel.seconds),
         f"{kernel.gops:.3g}" if kernel.macs else "",
         *(f"{ratio.median:.2f}x" if ratio else "" for ratio in ratios),

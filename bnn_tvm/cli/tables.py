@@ -143,6 +143,7 @@ def _totals_rows(summary: Summary) -> list[tuple[str, str, str]]:
     size = None if summary.package_bytes is None else format_bytes(summary.package_bytes)
     return [
         ("layers", f"{summary.lowered} of {len(summary.layers)} run on bits", ""),
+        *_batch_rows(summary.images_at_a_time),
         ("parameters", parameters, "without BatchNorm's moving statistics"),
         (
             "size",
@@ -162,6 +163,12 @@ def _totals_rows(summary: Summary) -> list[tuple[str, str, str]]:
         ),
         ("package", size or "compile the model to know its size", ""),
     ]
+
+
+def _batch_rows(images: int) -> list[tuple[str, str, str]]:
+    """Say how a batch runs, where that is in parts."""
+    note = "all layers before the last dense ones; the cache holds no more"
+    return [("batch", f"{images} image(s) at a time", note)] if images else []
 
 
 def _joined(*counts: tuple[str, int]) -> str:

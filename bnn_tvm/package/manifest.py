@@ -131,6 +131,8 @@ class KernelInfo:
         Where the schedule came from: one of `KERNEL_SOURCES`.
     note : str
         The choices of a tuned schedule, or why a tuning record was not used; else empty.
+    calls : int
+        How often one inference calls it.
     """
 
     name: str
@@ -143,6 +145,7 @@ class KernelInfo:
     rule: str
     source: str
     note: str
+    calls: int = 1
 
     def __post_init__(self) -> None:
         _require(
@@ -285,6 +288,9 @@ class Manifest:
         In what the layers that do not run on bits are computed, and what that changes.
     self_test_tolerance : float
         Largest difference between what a machine gives in the self-test and what is recorded.
+    images_at_a_time : int
+        How many images of a batch run through the layers before the last dense ones before the
+        next ones do; 0 if all run together.
     files : tuple of FileInfo
         Filled in by the writer.
     """
@@ -301,6 +307,7 @@ class Manifest:
     graph: tuple[NodeInfo, ...]
     precision: PrecisionInfo = EXACT
     self_test_tolerance: float = 0.0
+    images_at_a_time: int = 0
     files: tuple[FileInfo, ...] = ()
 
     def __post_init__(self) -> None:

@@ -38,6 +38,8 @@ class Summary:
     layers : tuple of LayerInfo
     kernels : tuple of KernelInfo
     graph : tuple of NodeInfo
+    images_at_a_time : int
+        Of a batch; 0 if all run together.
     precision : PrecisionInfo
     """
 
@@ -52,6 +54,7 @@ class Summary:
     layers: tuple[LayerInfo, ...]
     kernels: tuple[KernelInfo, ...]
     graph: tuple[NodeInfo, ...]
+    images_at_a_time: int
     precision: PrecisionInfo
 
     @classmethod
@@ -78,6 +81,7 @@ class Summary:
             layers=manifest.layers,
             kernels=manifest.kernels,
             graph=manifest.graph,
+            images_at_a_time=manifest.images_at_a_time,
             precision=manifest.precision,
         )
 

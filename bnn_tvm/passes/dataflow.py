@@ -15,16 +15,26 @@ MAIN = "main"
 
 def main_bindings(mod: IRModule) -> list[relax.VarBinding]:
     """List the bindings of ``main`` in order of execution."""
-    return [binding for block in mod[MAIN].body.blocks for binding in block.bindings]
+    return bindings_of(mod[MAIN])
+
+
+def bindings_of(function: relax.Function) -> list[relax.VarBinding]:
+    """List the bindings of a function in order of execution."""
+    return [binding for block in function.body.blocks for binding in block.bindings]
 
 
 def main_result(mod: IRModule) -> list[relax.Expr]:
-    """List what ``main`` returns: one expression, or the fields of the returned tuple.
+    """List what ``main`` returns, as `results_of` does."""
+    return results_of(mod[MAIN])
+
+
+def results_of(function: relax.Function) -> list[relax.Expr]:
+    """List what a function returns: one expression, or the fields of the returned tuple.
 
     The head is followed through the binding that a tuple result may have.
     """
-    values = {binding.var: binding.value for binding in main_bindings(mod)}
-    result = mod[MAIN].body.body
+    values = {binding.var: binding.value for binding in bindings_of(function)}
+    result = function.body.body
     while isinstance(values.get(result), relax.Var | relax.Tuple | Constant):
         result = values[result]
     return list(result.fields) if isinstance(result, relax.Tuple) else [result]
@@ -83,6 +93,12 @@ def count_uses(mod: IRModule) -> Counter[relax.Var]:
         if isinstance(binding.value, relax.Call):
             uses.update(arg for arg in arguments(binding.value) if isinstance(arg, relax.Var))
     return uses
+
+
+def count_calls(mod: IRModule) -> Counter[str]:
+    """Count the calls of each kernel in ``main``, in order of the first."""
+    calls = [b.value for b in main_bindings(mod) if op_name(b.value) == "call_tir"]
+    return Counter(call.args[0].name_hint for call in calls)
 
 
 class Emitter:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import tvm
 import tvm_ffi
@@ -34,7 +35,7 @@ from .fuse_regions import COMPOSITE, LAYER, PREFIX, read_levels
 from .levels import SIGNS, Levels
 from .move_bits import can_move_bits, move_bits
 from .pack_levels import pack_levels
-from .region_kernel import build_region_kernel
+from .region_kernel import RegionKernel, build_region_kernel
 from .regions import BITPACK, BITSERIAL_MAX_POOL, BITUNPACK, ELEMENTWISE
 
 KERNEL_OF_LAYER = "bnn.kernel_of_layer"
@@ -47,6 +48,13 @@ class _Forms:
 
     as_bits: dict[relax.Var, Levels] = field(default_factory=dict)
     as_floats: set[relax.Var] = field(default_factory=set)
+
+
+class _Built(NamedTuple):
+    """A kernel of a region with its operands that are constants, None for the others."""
+
+    kernel: RegionKernel
+    constants: list[relax.Expr | None]
 
 
 def region_kind(mod: IRModule, call: relax.Expr) -> str:
@@ -77,6 +85,7 @@ class _Lowerer:
         self._forms = self._find_forms()
         self._bits: dict[relax.Var, relax.Expr] = {}
         self._kernels: dict[int, list[tuple[tvm.tirx.PrimFunc, GlobalVar]]] = {}
+        self._built: dict[tuple[Any, ...], _Built] = {}
         self._names: Counter[str] = Counter()
         self.kernel_of_layer: dict[str, str] = {}
 
@@ -171,7 +180,7 @@ class _Lowerer:
     ) -> None:
         """Emit the kernel of a region that writes some outputs as numbers, some as bits."""
         function = self._mod[call.op]
-        kernel = build_region_kernel(function, kind, floats, bits, self._target)
+        kernel, constants = self._build(kind, call.op, floats, bits)
         levels = read_levels(function)
         args = [emitter.remap(arg) for arg in call.args]
         if levels is not None:
@@ -180,12 +189,26 @@ class _Lowerer:
         types += [self._bits_type(outputs[i], levels) for i, levels in bits.items()]
         callee = self._share(emitter, kind, kernel.func, len(types))
         self.kernel_of_layer[str(function.attrs[LAYER])] = callee.name_hint
-        operands = [args[o] if isinstance(o, int) else relax.const(o) for o in kernel.operands]
+        operands = [
+            args[source] if isinstance(source, int) else constant
+            for source, constant in zip(kernel.operands, constants, strict=True)
+        ]
         parts = _call_kernel(emitter, callee, operands, types, outputs[-1].name)
         for i, part in zip(floats, parts[: len(floats)], strict=True):
             emitter.replace(outputs[i], part)
         for i, part in zip(bits, parts[len(floats) :], strict=True):
             self._bits[outputs[i]] = part
+
+    def _build(
+        self, kind: str, region: GlobalVar, floats: list[int], bits: dict[int, Levels]
+    ) -> _Built:
+        """Build the kernel of a region, once for all calls that want the same of it."""
+        wanted = (region, tuple(floats), tuple(bits.items()))
+        if wanted not in self._built:
+            kernel = build_region_kernel(self._mod[region], kind, floats, bits, self._target)
+            constants = [None if isinstance(o, int) else relax.const(o) for o in kernel.operands]
+            self._built[wanted] = _Built(kernel, constants)
+        return self._built[wanted]
 
     def _bits_of(self, emitter: Emitter, var: relax.Var, levels: Levels) -> relax.Expr:
         """Return the bits of a variable, packed now if its region did not write them."""

@@ -22,7 +22,16 @@ from bnn_tvm.target import Target
 from . import regions
 from .binary import CONVOLUTIONS
 from .common_value import find_common
-from .dataflow import constant_of, dtype_of, is_tensor, op_name, shape_of, stored_dtype
+from .dataflow import (
+    bindings_of,
+    constant_of,
+    dtype_of,
+    is_tensor,
+    op_name,
+    results_of,
+    shape_of,
+    stored_dtype,
+)
 from .dot_layer import sum_dots
 from .dot_weights import stored_weight
 from .float_conv import FloatConv
@@ -39,7 +48,7 @@ from .layer_weights import (
 from .levels import SIGNS, Levels
 from .pack_levels import pack_levels
 from .sign import sign_operand
-from .windows import conv_window, pool_window
+from .windows import border_value, conv_window, pool_window
 
 # Operations before an anchor that it does itself.
 _COPIED = ("nn.pad", "reshape")
@@ -119,9 +128,9 @@ class _KernelBuilder:
         self._blocking = Blocking(lanes, 32 if packs else lanes)
         self._levels = read_levels(function)
         self._params = list(function.params)
-        self._bindings = [b for block in function.body.blocks for b in block.bindings]
+        self._bindings = bindings_of(function)
         self._values = {b.var: b.value for b in self._bindings}
-        self._results = self._resolve(function.body.body)
+        self._results = results_of(function)
         self._operands = _Operands()
         self._gemm = find_gemm_layers(target, self._operands.constant)
         self._float_conv = FloatConv(target, self._blocking, self._operands.constant)
@@ -130,11 +139,6 @@ class _KernelBuilder:
         self._signs_of_count: tuple[Element, PackedWeight] | None = None
         self._written: set[relax.Var] = set()
         self._read_params(function)
-
-    def _resolve(self, result: relax.Expr) -> list[relax.Var]:
-        while isinstance(self._values.get(result), relax.Var | relax.Tuple):
-            result = self._values[result]
-        return list(result.fields) if isinstance(result, relax.Tuple) else [result]
 
     def _lookup(self, expr: relax.Expr) -> Any:
         return self._values.get(expr) if isinstance(expr, relax.Var) else None
@@ -200,7 +204,7 @@ class _KernelBuilder:
 
     def _bitserial_conv(self, var: relax.Var, call: relax.Call) -> None:
         source, pad = self._source(call)
-        data, window, pad_value = self._words[source], conv_window(call, pad), _pad_value(pad)
+        data, window, pad_value = self._words[source], conv_window(call, pad), border_value(pad)
         packed = self._pack_weight(constant_of(call.args[1]), int(call.attrs.groups))
         channels = shape_of(source)[-1]
         words = bits.word_count(channels, self._word_bits)
@@ -295,7 +299,7 @@ class _KernelBuilder:
     def _conv(self, var: relax.Var, call: relax.Call) -> None:
         source, pad = self._source(call)
         weight, groups = constant_of(call.args[1]), int(call.attrs.groups)
-        data, window, pad_value = self._elements[source], conv_window(call, pad), _pad_value(pad)
+        data, window, pad_value = self._elements[source], conv_window(call, pad), border_value(pad)
         blocked, plan = block_float_weight(weight, groups, self._blocking)
         if self._gemm is not None and plan.step == 0:
             border = tirx.const(pad_value, "float32")
@@ -322,7 +326,7 @@ class _KernelBuilder:
             self._elements[source],
             functools.partial(self._operands.constant, name=WEIGHT),
         )
-        sums = sum_dots(call, pad, _pad_value(pad), data, self._blocking, add_weight)
+        sums = sum_dots(call, pad, border_value(pad), data, self._blocking, add_weight)
         self._elements[var] = self._blocked(sums)
 
     def _max_pool(self, var: relax.Var, call: relax.Call) -> None:
@@ -435,7 +439,3 @@ def _broadcasting(tensor: te.Tensor, shape: tuple[int, ...]) -> Element:
 
 def _extents(data: te.Tensor) -> tuple[int, ...]:
     return tuple(int(extent) for extent in data.shape)
-
-
-def _pad_value(pad: relax.Call | None) -> float:
-    return 0.0 if pad is None else float(pad.attrs.pad_value)

@@ -22,6 +22,11 @@ def conv_window(call: relax.Call, pad: relax.Call | None) -> Window:
     return Window(kernel, _integers(call.attrs.strides), _integers(call.attrs.dilation), padding)
 
 
+def border_value(pad: relax.Call | None) -> float:
+    """Read what a convolution is padded with; 0 if by the convolution itself."""
+    return 0.0 if pad is None else float(pad.attrs.pad_value)
+
+
 def pool_window(call: relax.Call) -> Window:
     """Describe the window of a pooling."""
     attrs = call.attrs

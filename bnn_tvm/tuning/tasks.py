@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tvm import relax, tirx
+from tvm import tirx
 from tvm.ir import IRModule
 
 from ..kernels.signature import kernel_signature
 from ..kernels.stages import KERNEL
 from ..package.manifest import KernelInfo
-from ..passes.dataflow import main_bindings
+from ..passes.dataflow import count_calls
 from ..schedules import RULES
 from ..schedules.choices import Option
 from ..schedules.rule import Rule, find_rule
@@ -62,7 +61,7 @@ def find_tasks(lowered: IRModule, kernels: Iterable[KernelInfo], target: Target)
     """
     infos = {info.name: info for info in kernels}
     tasks: dict[str, Task] = {}
-    for name, uses in _count_calls(lowered).items():
+    for name, uses in count_calls(lowered).items():
         func = lowered[name]
         if KERNEL not in func.attrs:
             continue
@@ -75,13 +74,6 @@ def find_tasks(lowered: IRModule, kernels: Iterable[KernelInfo], target: Target)
             label = _label(info)
             tasks[signature] = Task(signature, func, rule, uses, info.macs, info.binary, label)
     return list(tasks.values())
-
-
-def _count_calls(lowered: IRModule) -> Counter[str]:
-    """Count the calls of each kernel, in order of the first."""
-    calls = [b.value for b in main_bindings(lowered) if isinstance(b.value, relax.Call)]
-    kernels = [call.args[0].name_hint for call in calls if call.op.name == "relax.call_tir"]
-    return Counter(kernels)
 
 
 def _ask(func: tirx.PrimFunc, target: Target) -> tuple[Rule, bool]:
