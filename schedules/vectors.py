@@ -127,10 +127,22 @@ def fill_padded(sch: Schedule, unit: VectorUnit) -> None:
 def tile_output(
     sch: Schedule, outputs: Outputs, pixels: int, channels: int, unit: VectorUnit, choose: Choose
 ) -> tuple[LoopRV, LoopRV]:
+    """Tile the loops of an output as `tile_loops`, and share rows and channel tiles among threads.
+
+    They are shared if that is worth waking them.
+    """
+    rows = len(spatial_extents(sch, outputs.main)) - 3
+    here, groups = tile_loops(sch, outputs, pixels, channels, unit, choose)
+    share_among_threads(sch, outputs.main, 2 + rows)
+    return here, groups
+
+
+def tile_loops(
+    sch: Schedule, outputs: Outputs, pixels: int, channels: int, unit: VectorUnit, choose: Choose
+) -> tuple[LoopRV, LoopRV]:
     """Tile the loops of an output; return the loop around one tile, and that over its groups.
 
-    A group is as many channels as one word holds, where signs are packed, or one vector. Rows and
-    channel tiles are shared among threads if that is worth waking them.
+    A group is as many channels as one word holds, where signs are packed, or one vector.
     """
     loops = sch.get_loops(outputs.main)[: len(spatial_extents(sch, outputs.main))]
     *outer, x, channel = loops
@@ -146,7 +158,6 @@ def tile_output(
     if extent(sch, channel_tiles) > 1 and choose("outside", ("channels", "rows")) == "rows":
         sch.reorder(*rows, channel_tiles)
     sch.unroll(in_x)
-    share_among_threads(sch, outputs.main, len(batch) + 1 + len(rows))
     return x_tiles, groups
 
 
@@ -338,11 +349,11 @@ def stream(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedule | 
     compute_outputs(sch, outputs, inside, unit)
     pool = find_block(sch, ACCUMULATE)
     if pool is not None:
-        _pool_at(sch, pool, here, unit)
+        pool_at(sch, pool, here, unit)
     return sch
 
 
-def _pool_at(sch: Schedule, pool: SBlockRV, here: LoopRV, unit: VectorUnit) -> None:
+def pool_at(sch: Schedule, pool: SBlockRV, here: LoopRV, unit: VectorUnit) -> None:
     """Compute a pooling where its result is used, one vector after the other."""
     sch.compute_at(pool, here, preserve_unit_loops=True)
     inner = sch.get_loops(pool)[-len(sch.get(pool).iter_vars) :]

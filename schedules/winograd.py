@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from bnn_tvm.kernels.stages import ACCUMULATE, COMBINED, PADDED, TRANSFORMED
+from bnn_tvm.kernels.stages import ACCUMULATE, COMBINED, PADDED, POOLED, ROWS, TRANSFORMED
 from bnn_tvm.kernels.winograd import RESULTS
 
 from .choices import Choose
-from .outputs import find_outputs
+from .outputs import Outputs, find_outputs
 from .rule import is_layer
 from .steps import (
     REGISTERS,
@@ -18,17 +20,30 @@ from .steps import (
     find_block,
     keep_in_registers,
     largest_divisor,
+    loops_to,
     spatial_extents,
 )
 from .tiles import Tile, rank_float_tiles
-from .vectors import VectorUnit, compute_outputs, tile_output, unroll_vectors
+from .vectors import (
+    VectorUnit,
+    compute_outputs,
+    pool_at,
+    tile_loops,
+    tile_output,
+    unroll_vectors,
+)
+
+# Of a number.
+_BYTES = 4
+# Numbers of threads that share bands evenly divide this.
+_THREADS = 4
 
 
 def tile_points(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedule | None:
     """Sum a tile of groups times channel vectors in registers, point after point.
 
     The sums of all points of a tile wait in L1 for the results to be read off. Rows are brought to
-    the points one after the other, before.
+    the points one after the other, before. Where results are pooled, a band of rows waits in L2.
     """
     if not is_layer(func):
         return None
@@ -38,16 +53,69 @@ def tile_points(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedu
         return None
     sums = sch.get_sblock(ACCUMULATE)
     *_, groups, blocks, lanes = spatial_extents(sch, sums)
-    step = max(outputs.group // lanes, 1)
+    rows = find_block(sch, ROWS)
+    step = 1 if rows is not None else max(outputs.group // lanes, 1)
     tile = choose("tile", rank_float_tiles(groups, blocks, step, unit.target))
-    vectors = max(tile.vectors, step)
-    pixels = tile.pixels * RESULTS
-    here, inside = tile_output(sch, outputs, pixels, vectors * lanes, unit, choose)
-    sch.compute_inline(sch.get_sblock(COMBINED))
-    compute_outputs(sch, outputs, inside, unit)
+    band = None
+    if rows is None:
+        channels = max(tile.vectors, step) * lanes
+        pixels = tile.pixels * RESULTS
+        here, inside = tile_output(sch, outputs, pixels, channels, unit, choose)
+        sch.compute_inline(sch.get_sblock(COMBINED))
+        compute_outputs(sch, outputs, inside, unit)
+    else:
+        band = _pool_in_bands(sch, outputs, rows, unit, choose)
+        sch.compute_inline(sch.get_sblock(COMBINED))
+        here = _tile_rows(sch, rows, tile, unit)
     _sum_point_by_point(sch, sums, here, tile)
-    _transform_rows(sch, transformed, unit)
+    _transform_rows(sch, transformed, unit, band)
     return sch
+
+
+def _pool_in_bands(
+    sch: Schedule, outputs: Outputs, rows: SBlockRV, unit: VectorUnit, choose: Choose
+) -> LoopRV:
+    """Pool some rows after the other; return the loop around the rows that these need.
+
+    A band computes anew what the one before it has read too: few rows, if it is high.
+    """
+    channels = spatial_extents(sch, outputs.main)[-1] * outputs.channels_per_element
+    here, inside = tile_loops(sch, outputs, 1, channels, unit, choose)
+    row = sch.get_loops(outputs.main)[2]
+    band, _ = sch.split(row, [None, choose("band", _rank_bands(sch, rows, row, unit))])
+    around = sch.fuse(*loops_to(sch, outputs.main, band))
+    sch.parallel(around)
+    compute_outputs(sch, outputs, inside, unit)
+    pool_at(sch, sch.get_sblock(POOLED), here, unit)
+    sch.compute_at(rows, around, preserve_unit_loops=True)
+    return around
+
+
+def _rank_bands(sch: Schedule, rows: SBlockRV, pooled: LoopRV, unit: VectorUnit) -> list[int]:
+    """List how many pooled rows a band may have; first the most whose data takes half of L2.
+
+    Threads share the bands: where possible, there is a multiple of four.
+    """
+    count = extent(sch, pooled)
+    _, height, *row = spatial_extents(sch, rows)
+    room = unit.target.l2_kib * 1024 // 2
+    of_one = math.prod(row) * _BYTES * height / count
+    heights = [size for size in range(1, count + 1) if count % size == 0]
+
+    def rank(size: int) -> tuple[bool, bool, float]:
+        return size * of_one > room, count // size % _THREADS > 0, -size
+
+    return sorted(heights, key=rank)
+
+
+def _tile_rows(sch: Schedule, rows: SBlockRV, tile: Tile, unit: VectorUnit) -> LoopRV:
+    """Tile the rows of a band; return the loop around one tile."""
+    *_, row, pixel, channel = sch.get_loops(rows)
+    pixels, in_tile = sch.split(pixel, [None, tile.pixels * RESULTS])
+    channels, vectors, lane = sch.split(channel, [None, tile.vectors, unit.lanes])
+    sch.reorder(channels, row, pixels, in_tile, vectors, lane)
+    unroll_vectors(sch, [in_tile, vectors, lane])
+    return pixels
 
 
 def _sum_point_by_point(sch: Schedule, sums: SBlockRV, here: LoopRV, tile: Tile) -> None:
@@ -68,19 +136,25 @@ def _sum_point_by_point(sch: Schedule, sums: SBlockRV, here: LoopRV, tile: Tile)
     unroll_vectors(sch, sch.get_loops(start)[-3:])
 
 
-def _transform_rows(sch: Schedule, transformed: SBlockRV, unit: VectorUnit) -> None:
-    """Bring one row after the other to the points, vectors of groups at once."""
-    *rows, point, channel, group, tap = sch.get_loops(transformed)
+def _transform_rows(
+    sch: Schedule, transformed: SBlockRV, unit: VectorUnit, band: LoopRV | None
+) -> None:
+    """Bring one row after the other to the points, vectors of groups at once: of a band, or all."""
+    if band is not None:
+        sch.compute_at(transformed, band, preserve_unit_loops=True)
+    count = len(sch.get(transformed).iter_vars)
+    *rows, point, channel, group, tap = sch.get_loops(transformed)[-count:]
     lanes = largest_divisor(extent(sch, group), unit.lanes)
     vector, lane = sch.split(group, [None, lanes])
     sch.reorder(channel, vector, point, tap, lane)
     sch.unroll(tap)
     sch.vectorize(lane)
     row = sch.fuse(*rows)
+    if band is None:
+        sch.parallel(row)
     padded = sch.get_sblock(PADDED)
     sch.compute_at(padded, row, preserve_unit_loops=True)
     place, neighbour = sch.get_loops(padded)[-2:]
     sch.reorder(neighbour, place)
     sch.unroll(place)
-    sch.parallel(row)
     sch.decompose_reduction(transformed, tap)

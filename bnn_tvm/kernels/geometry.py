@@ -53,6 +53,13 @@ class Window:
         padding = (*self.before[:-1], *self.after[:-1])
         return Window(self.kernel[:-1], self.strides[:-1], self.dilation[:-1], padding)
 
+    def taller(self, above: int, below: int) -> Window:
+        """Pad by what so many positions more along the first axis read."""
+        before, after = list(self.before), list(self.after)
+        before[0] += above * self.strides[0]
+        after[0] += below * self.strides[0]
+        return dataclasses.replace(self, padding=(*before, *after))
+
     def output_size(self, extents: Extents) -> Extents:
         """Count the positions of the window along each axis of data of these extents."""
         sizes = zip(extents, self.before, self.after, self.spans, self.strides, strict=True)

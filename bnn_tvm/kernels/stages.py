@@ -27,6 +27,12 @@ TRANSFORMED = "transformed"
 COMBINED = "combined"
 """Results read off the sums at those points."""
 
+ROWS = "rows"
+"""Numbers that are pooled where they are computed, some rows at a time."""
+
+POOLED = "pooled"
+"""Their maxima."""
+
 PARTIAL = "partial"
 """Sums of a part of the reduction in a narrower type, which `ACCUMULATE` adds up."""
 

@@ -35,6 +35,7 @@ from .fuse_regions import COMPOSITE, LAYER, PREFIX, read_levels
 from .levels import SIGNS, Levels
 from .move_bits import can_move_bits, move_bits
 from .pack_levels import pack_levels
+from .pool_stems import POOLED_LAYER, pool_stems
 from .region_kernel import RegionKernel, build_region_kernel
 from .regions import BITPACK, BITSERIAL_MAX_POOL, BITUNPACK, ELEMENTWISE
 
@@ -71,6 +72,7 @@ def lower_regions(mod: IRModule, target: Target) -> IRModule:
     Kernels of equal code share one PrimFunc, which carries the kind of its region in
     ``bnn.kernel``.
     """
+    mod = pool_stems(mod, target)
     lowerer = _Lowerer(mod, target)
     kept = {MAIN} | {g.name_hint for g, f in mod.functions.items() if COMPOSITE not in f.attrs}
     slim = IRModule({g: f for g, f in mod.functions.items() if g.name_hint in kept})
@@ -188,7 +190,9 @@ class _Lowerer:
         types = [self._float_type(outputs[i]) for i in floats]
         types += [self._bits_type(outputs[i], levels) for i, levels in bits.items()]
         callee = self._share(emitter, kind, kernel.func, len(types))
-        self.kernel_of_layer[str(function.attrs[LAYER])] = callee.name_hint
+        for layer in (LAYER, POOLED_LAYER):
+            if layer in function.attrs:
+                self.kernel_of_layer[str(function.attrs[layer])] = callee.name_hint
         operands = [
             args[source] if isinstance(source, int) else constant
             for source, constant in zip(kernel.operands, constants, strict=True)

@@ -15,6 +15,7 @@ from bnn_tvm.kernels import bits, bitserial, floating, gemm, k_major
 from bnn_tvm.kernels.border import Element, nearest_row
 from bnn_tvm.kernels.elementwise import SCALAR_OPS
 from bnn_tvm.kernels.geometry import Window
+from bnn_tvm.kernels.pooled_rows import max_pool_rows
 from bnn_tvm.kernels.popcount_sums import Planes
 from bnn_tvm.kernels.stages import COMMON, RESULT, VALUE, WEIGHT
 from bnn_tvm.target import Target
@@ -48,7 +49,7 @@ from .layer_weights import (
 from .levels import SIGNS, Levels
 from .pack_levels import pack_levels
 from .sign import sign_operand
-from .windows import border_value, conv_window, pool_window
+from .windows import border_value, conv_window, pool_window, pooled_rows_beyond
 
 # Operations before an anchor that it does itself.
 _COPIED = ("nn.pad", "reshape")
@@ -299,7 +300,8 @@ class _KernelBuilder:
     def _conv(self, var: relax.Var, call: relax.Call) -> None:
         source, pad = self._source(call)
         weight, groups = constant_of(call.args[1]), int(call.attrs.groups)
-        data, window, pad_value = self._elements[source], conv_window(call, pad), border_value(pad)
+        data, pad_value = self._elements[source], border_value(pad)
+        window = conv_window(call, pad).taller(*pooled_rows_beyond(self._bindings, var))
         blocked, plan = block_float_weight(weight, groups, self._blocking)
         if self._gemm is not None and plan.step == 0:
             border = tirx.const(pad_value, "float32")
@@ -334,8 +336,12 @@ class _KernelBuilder:
         if source in self._words:
             pooled = bitserial.bitserial_max_pool(self._words[source], window, positions)
             self._words[var] = pooled
+            return
+        data = self._elements[source]
+        if self._kind in regions.CONV:
+            self._elements[var] = max_pool_rows(data, shape_of(source), window, positions)
         else:
-            self._elements[var] = floating.max_pool(self._elements[source], window, positions)
+            self._elements[var] = floating.max_pool(data, window, positions)
 
     def _avg_pool(self, var: relax.Var, call: relax.Call) -> None:
         data, positions = self._elements[call.args[0]], shape_of(var)[1:-1]

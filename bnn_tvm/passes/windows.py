@@ -8,8 +8,9 @@ from tvm import relax
 from tvm.ir import Expr
 
 from bnn_tvm.kernels.geometry import Window
+from bnn_tvm.kernels.pooled_rows import rows_beyond
 
-from .dataflow import shape_of
+from .dataflow import op_name, shape_of
 
 
 def conv_window(call: relax.Call, pad: relax.Call | None) -> Window:
@@ -32,6 +33,15 @@ def pool_window(call: relax.Call) -> Window:
     attrs = call.attrs
     sizes = (attrs.pool_size, attrs.strides, attrs.dilation, attrs.padding)
     return Window(*(_integers(values) for values in sizes))
+
+
+def pooled_rows_beyond(bindings: Iterable[relax.VarBinding], conv: relax.Var) -> tuple[int, int]:
+    """Count the rows above and below a convolution that a pooling among operations reads."""
+    for binding in bindings:
+        if op_name(binding.value).startswith("nn.max_pool"):
+            positions = shape_of(binding.var)[1:-1]
+            return rows_beyond(pool_window(binding.value), positions, shape_of(conv)[1])
+    return 0, 0
 
 
 def _integers(values: Iterable[Expr]) -> tuple[int, ...]:
