@@ -14,9 +14,9 @@ register_tile, x86-64-vpopcntdq                  56x56x64    28x28x128   14x14x2
 1x1 float downsampling, add, floats and signs    (none)      155         161          158
 ===============================================  ==========  ==========  ===========  ==========
 
-The 7x7 float stem with padding, transposition and BatchNorm of the image ran at 164 GFLOP/s, the
-stream rule's 3x3 max-pool of it with BatchNorm and packing in 145 us. Splitting that pooling, so
-that the stem takes the maxima along rows, gained nothing in the network.
+The 7x7 float stem with padding, transposition and BatchNorm of the image ran at 164 GFLOP/s as a
+register tile; the winograd rule takes 0.73 of its time, and 0.65 of that of the stem and its 3x3
+max-pool with BatchNorm and packing in one kernel (1,060 us beside 1,470 and 185).
 """
 
 from __future__ import annotations
