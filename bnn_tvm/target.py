@@ -144,7 +144,8 @@ class Target:
     @property
     def filters_rows(self) -> bool:
         """Tell whether convolutions of images are computed in fewer multiplications."""
-        return self.architecture == "x86_64" and self.has_vector_rules
+        is_known = self.architecture in ("x86_64", "aarch64")
+        return is_known and self.has_vector_rules and not self.in_order
 
     def info(self) -> TargetInfo:
         """Say what a package's manifest needs of this target."""

@@ -54,6 +54,7 @@ from .vectors import (
     tile_layer,
     writes_in_turn,
 )
+from .winograd import tile_points
 
 Write = Callable[[Step], Code | None]
 
@@ -329,6 +330,11 @@ def _tile_layer(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule
     return None if unit is None else tile_layer(func, unit, choose)
 
 
+def _tile_points(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
+    unit = _vector_unit(target)
+    return None if unit is None else tile_points(func, unit, choose)
+
+
 def _flatten(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
     unit = _vector_unit(target)
     return None if unit is None else flatten(func, unit)
@@ -365,6 +371,7 @@ def _stream(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | N
 
 RULES = (
     Rule("arm.bits", "hand", _tile_bits),
+    Rule("arm.winograd", "hand", _tile_points),
     Rule("arm.register_tile", "hand", _tile_layer),
     Rule("arm.pack_rows", "hand", _pack_rows),
     Rule("arm.flatten", "hand", _flatten),

@@ -99,6 +99,6 @@ def test_numbers_of_each_place_stay_in_their_rows():
 
 def test_other_stems_and_targets_keep_their_pooling():
     assert leaves_alone(network(**POOLINGS[0]), "x86-64")
-    assert leaves_alone(network(**POOLINGS[0]), "cortex-a72")
+    assert leaves_alone(network(**POOLINGS[0]), "cortex-a53")
     # Rows of 30 results are not filtered.
     assert leaves_alone(network(**POOLINGS[0]), shape=(1, 3, 48, 60))

@@ -62,3 +62,15 @@ def test_windows_whose_steps_are_written_out(channels, options, target, tmp_path
     shape = (1, 3, 6, 12)
     mod = module(block, shape)
     same_as_the_host(mod, [random_signs(0, *shape)], tmp_path, target)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_stems_in_fewer_multiplications(pooled, tmp_path):
+    def stem(g, x):
+        y = g.conv(x, random_floats(1, 32, 3, 7, 7), strides=(2, 2), padding=3)
+        return g(op.nn.max_pool2d(y, (3, 3), (2, 2), padding=1)) if pooled else y
+
+    shape = (1, 3, 22, 32)
+    image = [random_floats(0, *shape)]
+    rules = same_as_the_host(module(stem, shape), image, tmp_path, "cortex-a72", 1e-4)
+    assert "arm.winograd" in rules and "arm.stream" not in rules
