@@ -15,6 +15,8 @@ from .measure import Call, Plan, Spread, Timing, measure_in_turn
 
 MAIN = ""
 
+_LOWER_HALF = 16
+
 
 @dataclass(frozen=True)
 class KernelReport:
@@ -135,13 +137,20 @@ def bind_random(session: Session, kernel: KernelInfo) -> Call:
 
 
 def random_tensor(info: TensorInfo) -> np.ndarray:
-    """Fill an aligned tensor: normal floats, or integers of all bits as packed words have."""
+    """Fill an aligned tensor: normal floats, or integers of all bits as packed words have.
+
+    Kernels store bfloat16 as ``uint16``: of these, all bits would make numbers that no layer has,
+    and on some of which processors take a hundred times as long.
+    """
     generator = np.random.default_rng(zlib.crc32(info.name.encode()))
     array = aligned_empty(info.shape, info.dtype)
     if array.dtype.kind == "f":
         array[...] = generator.standard_normal(info.shape)
     elif array.dtype.kind == "b":
         array[...] = generator.integers(0, 2, info.shape)
+    elif array.dtype == np.uint16:
+        floats = generator.standard_normal(info.shape, dtype=np.float32)
+        array[...] = floats.view(np.uint32) >> _LOWER_HALF
     else:
         limits: Any = np.iinfo(info.dtype)
         array[...] = generator.integers(

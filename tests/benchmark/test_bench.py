@@ -121,6 +121,13 @@ def test_random_tensors_are_aligned_full_and_repeatable(dtype):
         assert first.max() > np.iinfo(dtype).max // 2
 
 
+def test_random_bfloat16_numbers_are_as_common_as_those_of_layers():
+    bits = random_tensor(TensorInfo("x", (1 << 14,), "uint16", "")).astype(np.uint32)
+    numbers = (bits << 16).view(np.float32)
+    assert np.abs(numbers).max() < 10 and (np.abs(numbers) > 1e-9).all()
+    assert abs(numbers.std() - 1) < 0.05
+
+
 def test_environment_names_what_matters():
     facts = describe_environment(HERE, 2)
     assert (facts.threads, facts.cores, facts.cpu_model) == (2, HERE.cores, HERE.cpu_model)
