@@ -8,8 +8,8 @@ what is read, written and packed behind them lies side by side.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from tvm import tirx
 from tvm.ir import Expr
@@ -25,13 +25,40 @@ from .choices import Choose
 from .cuda_intrinsics import SHARED, multiply_tiles
 from .cuda_rows import LANES, LOCAL, merge_lanes, write_in_rows
 from .cuda_splice import cut_stage, paste_stage
-from .cuda_tiles import STAGES, GemmSize, GemmTile, rank_gemm_tiles
+from .cuda_split import GLOBAL, count_ones_of_rows, write_split
+from .cuda_tiles import GemmSize, GemmTile, list_stages, rank_gemm_tiles
 from .outputs import find_outputs
 from .steps import extent, find_block, spatial_extents, unroll_all
 
 # Words that one thread copies with one instruction.
 _MOST_AT_ONCE = 4
 _INSIDE, _APART = "inside", "apart"
+_SPLITS = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class _Division:
+    """How the work is divided.
+
+    Attributes
+    ----------
+    tile : GemmTile
+        Of a block.
+    parts, splits : int
+        Parts of K that a block sums, and blocks that share K.
+    stages : int
+        Steps of K in shared memory.
+    """
+
+    tile: GemmTile
+    parts: int
+    splits: int
+    stages: int
+
+    @property
+    def warps(self) -> int:
+        """Warps of a block."""
+        return self.parts * self.tile.warps
 
 
 def multiply(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
@@ -39,30 +66,43 @@ def multiply(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | 
     if not isinstance(target, CudaTarget):
         return None
     sch = Schedule(func)
-    if find_block(sch, SUMS) is None or find_outputs(sch) is None:
+    outputs = find_outputs(sch)
+    if find_block(sch, SUMS) is None or outputs is None or not outputs.together:
         return None
     ones = None
     if find_block(sch, ONES) is not None:
         func, ones = cut_stage(func, ONES)
         sch = Schedule(func)
-    outputs = find_outputs(sch)
-    assert outputs is not None
+        outputs = find_outputs(sch)
+        assert outputs is not None
     written = write_in_rows(sch, outputs)
-    tile, warps = _choose_tile(sch, target, choose)
-    block = _multiply(sch, tile, warps, target)
-    _write_behind(sch, written, block, warps)
+    division = _divide(sch, target, choose)
+    block = _multiply(sch, division, target)
+    if division.splits > 1:
+        write_split(sch, written)
+        return sch if ones is None else count_ones_of_rows(sch, ones)
+    _write_behind(sch, written, block, division.warps)
     if ones is None:
         return sch
-    return _count_ones(sch, ones, warps, choose("ones", (_INSIDE, _APART)))
+    return _count_ones(sch, ones, division.warps, choose("ones", (_INSIDE, _APART)))
 
 
-def _choose_tile(sch: Schedule, target: CudaTarget, choose: Choose) -> tuple[GemmTile, int]:
-    """Choose a tile; return it and the number of warps of a block."""
+def _divide(sch: Schedule, target: CudaTarget, choose: Choose) -> _Division:
+    """Choose by how many blocks K is shared, their tile, and how far they read ahead."""
     parts, rows, columns, *_ = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
-    words = math.prod(spatial_extents(sch, sch.get_sblock(WINDOWS))[-2:])
-    size = GemmSize(rows, columns, words, parts, _planes(sch), _is_on_bits(sch))
-    tile = choose("tile", rank_gemm_tiles(size, target))
-    return tile, parts * tile.warps
+    _, steps, *_, vectors, vector = spatial_extents(sch, sch.get_sblock(WINDOWS))
+    planes, on_bits = _planes(sch), _is_on_bits(sch)
+    tiles = {}
+    for splits in (n for n in _SPLITS if parts % n == 0):
+        own = parts // splits
+        size = GemmSize(rows, columns, vectors * vector, own, splits, planes, on_bits)
+        if fitting := rank_gemm_tiles(size, target):
+            tiles[splits] = size, fitting
+    splits = choose("splits", list(tiles))
+    size, fitting = tiles[splits]
+    tile = choose("tile", fitting)
+    stages = choose("stages", list_stages(tile, steps, size, target))
+    return _Division(tile, size.parts, splits, stages)
 
 
 def _planes(sch: Schedule) -> Planes:
@@ -76,18 +116,22 @@ def _is_on_bits(sch: Schedule) -> bool:
     return str(windows.writes[0].source.dtype) != "float32"
 
 
-def _multiply(sch: Schedule, tile: GemmTile, warps: int, target: CudaTarget) -> LoopRV:
+def _multiply(sch: Schedule, division: _Division, target: CudaTarget) -> LoopRV:
     """Schedule what is summed; return the loop around what one block of threads computes."""
+    tile, is_split = division.tile, division.splits > 1
     accumulate, windows = sch.get_sblock(ACCUMULATE), sch.get_sblock(WINDOWS)
     spread = sch.cache_write(accumulate, 0, LOCAL)
     sch.transform_layout(spread, ("write", 0), _as_matrices(_planes(sch)))
-    sch.set_scope(spread, 0, SHARED)
+    sch.set_scope(spread, 0, GLOBAL if is_split else SHARED)
     sch.set_scope(windows, 0, SHARED)
     part, i, j, row, pair, half, odd = sch.get_loops(spread)
+    split, part = sch.split(part, [division.splits, None])
     block_rows, down, tile_rows = sch.split(i, [None, tile.warps_down, tile.rows])
     block_columns, across, tile_columns = sch.split(j, [None, tile.warps_across, tile.columns])
     inner = [tile_rows, tile_columns, half, odd]
-    sch.reorder(block_rows, block_columns, part, down, across, row, pair, *inner)
+    sch.reorder(split, block_rows, block_columns, part, down, across, row, pair, *inner)
+    if is_split:
+        sch.bind(split, "blockIdx.z")
     # There may be more rows of blocks than the 65,535 that the second axis takes.
     sch.bind(block_rows, "blockIdx.x")
     sch.bind(block_columns, "blockIdx.y")
@@ -101,8 +145,8 @@ def _multiply(sch: Schedule, tile: GemmTile, warps: int, target: CudaTarget) -> 
     vector = spatial_extents(sch, windows)[-1]
     for copied, at_once in ((windows, vector), (weights, _MOST_AT_ONCE)):
         sch.compute_at(copied, step, preserve_unit_loops=True)
-        _copy_together(sch, copied, warps, at_once)
-    _copy_ahead(sch, step, target)
+        _copy_together(sch, copied, division.warps, at_once)
+    _copy_ahead(sch, step, division.stages, target)
     _multiply_tiles(sch, accumulate, step, tile, target)
     return block_columns
 
@@ -150,9 +194,9 @@ def _copy_together(sch: Schedule, block: SBlockRV, warps: int, vector: int) -> N
     sch.vectorize(word)
 
 
-def _copy_ahead(sch: Schedule, step: LoopRV, target: CudaTarget) -> None:
+def _copy_ahead(sch: Schedule, step: LoopRV, stages: int, target: CudaTarget) -> None:
     """Copy steps while earlier ones are multiplied, past the registers where the GPU can."""
-    ahead = min(STAGES, extent(sch, step)) - 1
+    ahead = stages - 1
     if ahead < 1:
         return
     sch.annotate(step, "software_pipeline_stage", [0, 0, ahead])

@@ -10,7 +10,7 @@ from bnn_tvm.kernels.gemm import COLUMNS, ROWS
 from bnn_tvm.kernels.popcount_sums import Planes
 from bnn_tvm.target import CudaTarget
 
-STAGES = 3
+STAGES = (3, 2, 4, 6)
 """Steps of K in shared memory: one that is multiplied, and those that are copied meanwhile."""
 
 _WORD_BYTES = 4
@@ -61,11 +61,11 @@ class GemmTile:
         """Tiles of 8 columns of the whole block."""
         return self.columns * self.warps_across
 
-    def shared_bytes(self, words: int, parts: int) -> int:
-        """Count the shared memory for steps of so many words, or for the sums after them."""
+    def shared_bytes(self, size: GemmSize, stages: int) -> int:
+        """Count the shared memory for steps that are there at once, or for the sums after them."""
         rows, columns = self.block_rows * ROWS, self.block_columns * COLUMNS
-        steps = STAGES * (rows + columns) * words
-        return _WORD_BYTES * parts * max(steps, rows * columns)
+        steps = stages * (rows + columns) * size.words
+        return _WORD_BYTES * size.parts * max(steps, rows * columns)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,9 @@ class GemmSize:
     words : int
         Of a step along K.
     parts : int
-        Of K, each summed by warps of its own.
+        Of K, each summed by warps of its own in the same block.
+    splits : int
+        Blocks that sum parts of K apart.
     planes : Planes
     on_bits : bool
         Whether tensor cores multiply words, not ordinary ones numbers.
@@ -89,6 +91,7 @@ class GemmSize:
     column_tiles: int
     words: int
     parts: int
+    splits: int
     planes: Planes
     on_bits: bool
 
@@ -102,7 +105,7 @@ def rank_gemm_tiles(size: GemmSize, target: CudaTarget) -> list[GemmTile]:
 
     def seconds(tile: GemmTile) -> tuple[float, int, str]:
         down, across = size.row_tiles // tile.block_rows, size.column_tiles // tile.block_columns
-        blocks = down * across
+        blocks = down * across * size.splits
         rounds = -(-blocks // target.gpu.multiprocessors)
         loads = (tile.rows * ROWS + tile.columns * COLUMNS) / (tile.rows * tile.columns * COLUMNS)
         work = tile.block_rows * tile.block_columns * (1 + loads)
@@ -135,6 +138,17 @@ def _fits(tile: GemmTile, size: GemmSize, target: CudaTarget) -> bool:
     down, across = size.row_tiles % tile.block_rows, size.column_tiles % tile.block_columns
     words_wide = tile.block_columns // planes.weight * COLUMNS % target.word_bits == 0
     few = tile.warps * size.parts <= _MOST_WARPS
-    limit = (target.gpu.block_shared_kib - _SPARE_KIB) * 1024
-    room = tile.shared_bytes(size.words, size.parts) <= limit
+    room = _has_room(tile, STAGES[0], size, target)
     return whole and not down and not across and words_wide and few and room
+
+
+def _has_room(tile: GemmTile, stages: int, size: GemmSize, target: CudaTarget) -> bool:
+    limit = (target.gpu.block_shared_kib - _SPARE_KIB) * 1024
+    return tile.shared_bytes(size, stages) <= limit
+
+
+def list_stages(tile: GemmTile, steps: int, size: GemmSize, target: CudaTarget) -> list[int]:
+    """List how many of so many steps may be in shared memory at once."""
+    usual, *others = STAGES
+    fitting = [n for n in others if n <= steps and _has_room(tile, n, size, target)]
+    return [min(usual, steps), *(n for n in fitting if n != steps or n > usual)]

@@ -13,13 +13,16 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from bnn_tvm.schedules import schedule_kernel
+from bnn_tvm.schedules import RULES, schedule_kernel
+from bnn_tvm.schedules.choices import Choices
+from bnn_tvm.schedules.rule import Record, find_rule
 from tvm import tirx
 from tvm.ir import IRModule
 
 from bnn_tvm.build import build_executable
 from bnn_tvm.errors import DeviceError, ToolchainError
 from bnn_tvm.gpu import check_gpu, find_cuda_folder
+from bnn_tvm.kernels.signature import kernel_signature
 from bnn_tvm.runtime import load_tvm_runtime
 from bnn_tvm.target import CudaTarget, list_targets
 
@@ -66,9 +69,13 @@ def device_code(library: bytes) -> bytes:
     return library[start : start + header + size]
 
 
-def compile_kernel(func: tirx.PrimFunc, target: CudaTarget) -> bytes:
-    """Schedule a kernel by the compiler's rules; return its device code."""
-    scheduled = schedule_kernel(func, target).func.with_attr("global_symbol", "main")
+def compile_kernel(
+    func: tirx.PrimFunc, target: CudaTarget, choices: Choices | None = None
+) -> bytes:
+    """Schedule a kernel by the compiler's rules, or with given choices; return its device code."""
+    rule, _ = find_rule(RULES, func, target)
+    records = {kernel_signature(func): Record(rule.name, choices)} if choices else {}
+    scheduled = schedule_kernel(func, target, records).func.with_attr("global_symbol", "main")
     executable = build_executable(IRModule({"main": scheduled}), target)
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "kernel.so"

@@ -39,8 +39,12 @@ AND, XOR, PRODUCT = "and", "xor", "product"
 _STEPS = (8, 16)
 _MOST_AT_ONCE = 4
 _ROWS_OF_A_BLOCK, _COLUMNS_OF_A_BLOCK = 64, 64
-_MOST_PARTS = 4
-# Sums of the smallest block, in all parts and planes, that leave room for others.
+# Parts of K, the steps that each must have, and how often all blocks must fit a GPU for that.
+_DIVISIONS = ((32, 4, 4), (16, 8, 2), (8, 1, 8), (4, 1, 2), (2, 1, 2))
+_MOST_WASTE = 1.5
+# Parts that the warps of one block add up; where there are that many, their steps are short.
+_MOST_PARTS_OF_A_BLOCK = 8
+# Sums of the smallest block, in its parts and all planes, that leave room for others.
 _MOST_SUMS = 16
 # A thread of the warp that computes a tile has the numbers of two rows, eight apart, and of two
 # neighbouring columns.
@@ -186,15 +190,33 @@ def plan_gemm(
     multiprocessors : int
     weight_planes : int
     """
-    length, planes = windows.length, Planes(windows.planes, weight_planes)
-    step = min(_STEPS, key=lambda step: (-(-length // step) * step, -step))
+    planes = Planes(windows.planes, weight_planes)
     rows, columns = windows.rows * planes.data, columns * planes.weight
     blocks = -(-rows // _ROWS_OF_A_BLOCK) * -(-columns // _COLUMNS_OF_A_BLOCK)
-    total = -(-length // step)
     room = _MOST_SUMS // (planes.data * planes.weight)
-    most = min(total, room, _MOST_PARTS if blocks * 2 <= multiprocessors else 1)
-    parts = next(n for n in (_MOST_PARTS, 2, 1) if n <= max(most, 1))
-    return GemmPlan(length, windows.vector, step, parts, -(-total // parts), planes)
+    for parts, least_steps, times in _DIVISIONS:
+        plan = _divide(windows, parts, planes)
+        is_long = plan.steps >= least_steps and plan.filled <= _MOST_WASTE * plan.length
+        has_room = min(parts, _MOST_PARTS_OF_A_BLOCK) <= room
+        if is_long and has_room and blocks * times <= multiprocessors:
+            return plan
+    return _divide(windows, 1, planes)
+
+
+def _divide(windows: Windows, parts: int, planes: Planes) -> GemmPlan:
+    """Divide K into parts, and these into the steps that waste least."""
+    plans = [
+        GemmPlan(
+            windows.length,
+            windows.vector,
+            step,
+            parts,
+            -(-windows.length // (parts * step)),
+            planes,
+        )
+        for step in (_STEPS if parts < _MOST_PARTS_OF_A_BLOCK else _STEPS[:1])
+    ]
+    return min(plans, key=lambda plan: (plan.filled, -plan.step))
 
 
 def fill_rows(rows: int) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from bnn_tvm.schedules.cuda import RULES
 from cuda_harness import compile_kernel, disassemble, needs_cuobjdump, usage
-from cuda_kernels_harness import planes_kernel
+from cuda_kernels_harness import planes_kernel, small_map_kernel
 
 from bnn_tvm.target import get_target
 
@@ -16,15 +17,28 @@ NATIVE = {"and": "BMMA.168256.AND.POPC", "xor": "BMMA.88128.XOR.POPC"}
 MULTIPLY = re.compile(r"\b[A-Z]*MMA\.[.\w]+")
 
 
-def check(func, name, instruction, folder):
+def check(func, name, instruction, folder, choices=None):
     """One instruction multiplies, and nothing leaves the registers; return the disassembly."""
-    code = compile_kernel(func, get_target(name))
+    code = compile_kernel(func, get_target(name), choices)
     found, used = disassemble(code, folder), usage(code, folder)
-    text = found["main_kernel"]
-    assert set(MULTIPLY.findall(text)) == {instruction}
     assert all((kernel.stack, kernel.local) == (0, 0) for kernel in used.values())
+    text = "".join(found.values())
+    assert set(MULTIPLY.findall(text)) == {instruction}
     assert "LDL" not in text and "STL" not in text
     return text
+
+
+def options_of(func, target, **wanted):
+    """Write down what the rule takes by hand, but for some choices."""
+    taken = {}
+
+    def choose(name, options):
+        option = next(o for o in options if str(o) == str(wanted.get(name, options[0])))
+        taken[name] = str(option)
+        return option
+
+    RULES[0].apply(func, get_target(target), choose)
+    return taken
 
 
 @pytest.mark.parametrize(
@@ -38,3 +52,16 @@ def test_bit_planes_are_counted_by_tensor_cores(bits, target, tmp_path):
     gpu = get_target(target).gpu
     text = check(planes_kernel(*bits, target, channels=128), target, NATIVE[gpu.b1_mma], tmp_path)
     assert ("LDGSTS" in text) == gpu.async_copy
+
+
+@pytest.mark.parametrize(
+    "wanted", [{"splits": 4}, pytest.param({"stages": 6, "splits": 2}, marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("target", ["sm_80", pytest.param("sm_75", marks=pytest.mark.slow)])
+def test_blocks_that_share_k_are_two_launches(wanted, target, tmp_path):
+    func = small_map_kernel(target, channels=2048)
+    choices = options_of(func, target, **wanted)
+    instruction = NATIVE[get_target(target).gpu.b1_mma]
+    text = check(func, target, instruction, tmp_path, choices)
+    kernels = usage(compile_kernel(func, get_target(target), choices), tmp_path)
+    assert len(kernels) == 2 and "VOTE" in text
