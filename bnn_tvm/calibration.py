@@ -13,13 +13,23 @@ from tvm.ir import IRModule
 from .build import schedule_module
 from .errors import InputError
 from .package.manifest import TensorInfo
-from .package.precision import BF16, BF16_WEIGHTS, INT8, LOWERED, LayerPrecision, OutputChange
+from .package.precision import (
+    BF16,
+    BF16_WEIGHTS,
+    FP16,
+    INT8,
+    LOWERED,
+    TF32,
+    LayerPrecision,
+    OutputChange,
+)
 from .passes.dataflow import Emitter, main_result, rebuild_main, visit_bindings
 from .passes.float_layers import float_layers
 from .passes.fuse_regions import fuse_regions
 from .passes.lower_regions import lower_regions
 from .passes.quantize_layers import quantize_layers
 from .passes.round_layers import round_layers
+from .passes.round_to_tf32 import round_to_tf32
 from .target import Target
 
 _SEED = 0
@@ -126,6 +136,8 @@ def lower_precision(
     ranges, exact = measure_float_layers(mod, data, target)
     named = {p: {one.layer for one in layers if one.precision == p} for p in LOWERED}
     rounded = round_layers(mod, named[BF16], named[BF16_WEIGHTS])
+    rounded = round_layers(rounded, named[FP16], dtype="float16")
+    rounded = round_to_tf32(rounded) if named[TF32] else rounded
     lowered = quantize_layers(rounded, {name: ranges[name] for name in named[INT8]})
     return lowered, exact, list(_run(lowered, data, target))
 

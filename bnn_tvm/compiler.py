@@ -21,7 +21,7 @@ from .embed.library import build_c_library
 from .errors import InputError, ModelError, TuneLogWarning
 from .importer import Graph, graph_from_text, import_graph, load_graph
 from .importer.learned import count_other_parameters
-from .layer_precision import DOT_INSTRUCTIONS, plan_layers
+from .layer_precision import DOT_INSTRUCTIONS, ON_GPUS, plan_layers
 from .package import CPackage, Package
 from .package.manifest import Manifest, TensorInfo
 from .package.precision import EXACT, FLOAT32, FLOAT_PRECISIONS, INT8, PrecisionInfo
@@ -84,11 +84,11 @@ def compile(
         it knows are scheduled as it says; where it does not fit, the manifest says why.
     float_precision : str
         What layers that do not run on bits compute in: ``float32``, which is exact, ``bf16`` or
-        ``int8``. What each layer gets of that, and what it changes, measured on this machine, is
-        in the manifest.
+        ``int8`` on processors, ``fp16`` or ``tf32`` on GPUs. What each layer gets of that, and what
+        it changes, measured on this machine, is in the manifest.
     calibration : sequence of numpy.ndarray, optional
-        For the last two: one array an input, any number of batches long, to take ranges from and
-        to compare outputs on; standard normal numbers if left out.
+        For all but the first: one array an input, any number of batches long, to take ranges from
+        and to compare outputs on; standard normal numbers if left out.
     progress : callable, optional
         Called with the stage's name, its index and the number of stages before each stage.
 
@@ -103,8 +103,7 @@ def compile(
     InputError
         If the input shape is missing or does not fit, or the calibration data does not.
     TargetError
-        If there is no such target, it lacks what int8 needs, or it is a GPU and float layers are
-        to run in lower precision.
+        If there is no such target, or it lacks what the precision needs.
     ToolchainError
         If there is nothing to link the library with.
     TuneLogError
@@ -346,7 +345,7 @@ class _Lowering:
         if self.arrays and not self.is_wanted:
             raise InputError(
                 "calibration data is for layers in lower precision; "
-                "leave it out or ask for --float-precision int8 or bf16"
+                "leave it out or ask for a --float-precision other than float32"
             )
 
     @property
@@ -358,8 +357,9 @@ class _Lowering:
         if not self.is_wanted:
             return get_target(name)
         instruction = DOT_INSTRUCTIONS[self.precision]
-        target = get_processor(name, instruction)
-        if self.precision == INT8:
+        is_for_gpu = self.precision in ON_GPUS
+        target = get_target(name) if is_for_gpu else get_processor(name, instruction)
+        if is_for_gpu or self.precision == INT8:
             require_instruction(target, instruction)
         return target
 

@@ -7,7 +7,15 @@ import math
 from tvm import relax
 from tvm.ir import IRModule
 
-from .package.precision import BF16, BF16_WEIGHTS, FLOAT32, INT8, LayerPrecision
+from .package.precision import (
+    BF16,
+    BF16_WEIGHTS,
+    FLOAT32,
+    FP16,
+    INT8,
+    TF32,
+    LayerPrecision,
+)
 from .passes.binary import CONVOLUTIONS, reason_not_binary
 from .passes.dataflow import constant_of, main_bindings, op_name, shape_of
 from .passes.float_layers import is_float_layer
@@ -15,8 +23,11 @@ from .passes.quantize_layers import fits_int32
 from .passes.sign import Lookup
 from .target import Target
 
-DOT_INSTRUCTIONS = {BF16: "vdpbf16ps", INT8: "vpdpbusd"}
+DOT_INSTRUCTIONS = {BF16: "vdpbf16ps", FP16: "mma.f16", TF32: "mma.tf32", INT8: "vpdpbusd"}
 """What multiplies numbers of a precision faster than float32."""
+
+ON_GPUS = (FP16, TF32)
+"""Precisions that GPUs have, and processors have not."""
 
 # Rows of data up to which a dense layer waits for its weights. 512 to 1000 on a Xeon with AVX-512:
 # 1 row took 0.72 of the time with weights in bfloat16, 8 rows 0.84, 16 rows 1.0; with AVX2 0.69,
@@ -33,7 +44,7 @@ def plan_layers(mod: IRModule, precision: str, target: Target) -> tuple[LayerPre
     mod : IRModule
         Before its regions are outlined.
     precision : str
-        `BF16` or `INT8`.
+        One of `FLOAT_PRECISIONS`, but not `FLOAT32`.
     target : Target
     """
     bindings = main_bindings(mod)
@@ -50,6 +61,8 @@ def _choose(call: relax.Call, precision: str, target: Target, lookup: Lookup) ->
     """Choose the precision of a layer and say why."""
     if not is_float_layer(call, lookup):
         return FLOAT32, "an operator of TVM's library computes it"
+    if precision in ON_GPUS:
+        return precision, f"tensor cores multiply by {DOT_INSTRUCTIONS[precision]}"
     if precision == INT8:
         return _choose_int8(call)
     if DOT_INSTRUCTIONS[BF16] in target.dot_instructions:

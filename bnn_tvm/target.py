@@ -21,7 +21,7 @@ HOST = "host"
 _LLVM, _CUDA = "llvm", "cuda"
 _POPCOUNTS = ("vpopcntd", "cnt", "pshufb", "popcnt", "popc", "none")
 _WORD_BITS = (8, 32)
-_DOT_INSTRUCTIONS = ("vpdpbusd", "vdpbf16ps")
+_DOT_INSTRUCTIONS = ("vpdpbusd", "vdpbf16ps", "mma.f16", "mma.tf32")
 _B1_MMA = ("and", "xor", "none")
 _HOST_VECTOR_BITS = 128
 _LEAST_X86_VECTOR_BITS = 256
@@ -67,7 +67,8 @@ class Target:
         Prefix of the GNU cross tools, such as ``aarch64-linux-gnu`` of ``aarch64-linux-gnu-gcc``.
     dot_instructions : tuple of str
         Instructions that sum neighbouring products of low precision: ``vpdpbusd`` (bytes) and
-        ``vdpbf16ps`` (bfloat16), on vectors of `vector_bits`.
+        ``vdpbf16ps`` (bfloat16), on vectors of `vector_bits`; ``mma.f16`` and ``mma.tf32`` of the
+        tensor cores of GPUs.
     """
 
     id: str
@@ -139,7 +140,8 @@ class Target:
     @property
     def has_vector_rules(self) -> bool:
         """Tell whether there are schedules with vectors: for NEON, and from AVX2 on."""
-        return self.counts_along_k or self.vector_bits >= _LEAST_X86_VECTOR_BITS
+        has_vectors = self.counts_along_k or self.vector_bits >= _LEAST_X86_VECTOR_BITS
+        return self.kind == _LLVM and has_vectors
 
     @property
     def filters_rows(self) -> bool:

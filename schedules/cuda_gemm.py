@@ -16,13 +16,13 @@ from tvm.ir import Expr
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from bnn_tvm.kernels.gemm import COLUMNS, PRODUCT, ROWS
+from bnn_tvm.kernels.gemm import AND, COLUMNS, FORM, ROWS, XOR
 from bnn_tvm.kernels.popcount_sums import Planes
 from bnn_tvm.kernels.stages import ACCUMULATE, ONES, SUMS, WINDOWS
 from bnn_tvm.target import CudaTarget, Target
 
 from .choices import Choose
-from .cuda_intrinsics import SHARED, multiply_tiles
+from .cuda_intrinsics import SHARED, multiply_tiles, per_word
 from .cuda_rows import LANES, LOCAL, merge_lanes, write_in_rows
 from .cuda_splice import cut_stage, paste_stage
 from .cuda_split import GLOBAL, count_ones_of_rows, write_split
@@ -91,11 +91,12 @@ def _divide(sch: Schedule, target: CudaTarget, choose: Choose) -> _Division:
     """Choose by how many blocks K is shared, their tile, and how far they read ahead."""
     parts, rows, columns, *_ = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
     _, steps, *_, vectors, vector = spatial_extents(sch, sch.get_sblock(WINDOWS))
-    planes, on_bits = _planes(sch), _is_on_bits(sch)
+    planes, form = _planes(sch), _form(sch)
+    words = vectors * vector // per_word(form)
     tiles = {}
     for splits in (n for n in _SPLITS if parts % n == 0):
         own = parts // splits
-        size = GemmSize(rows, columns, vectors * vector, own, splits, planes, on_bits)
+        size = GemmSize(rows, columns, words, own, splits, planes, form)
         if fitting := rank_gemm_tiles(size, target):
             tiles[splits] = size, fitting
     splits = choose("splits", list(tiles))
@@ -111,9 +112,9 @@ def _planes(sch: Schedule) -> Planes:
     return Planes(int(p.dom.extent), int(q.dom.extent))
 
 
-def _is_on_bits(sch: Schedule) -> bool:
-    windows = sch.get(sch.get_sblock(WINDOWS))
-    return str(windows.writes[0].source.dtype) != "float32"
+def _form(sch: Schedule) -> str:
+    """Read what is summed."""
+    return str(sch.get(sch.get_sblock(ACCUMULATE)).annotations[FORM])
 
 
 def _multiply(sch: Schedule, division: _Division, target: CudaTarget) -> LoopRV:
@@ -143,7 +144,8 @@ def _multiply(sch: Schedule, division: _Division, target: CudaTarget) -> LoopRV:
     sch.compute_at(accumulate, thread, preserve_unit_loops=True)
     step = _sum_in_steps(sch, accumulate)
     vector = spatial_extents(sch, windows)[-1]
-    for copied, at_once in ((windows, vector), (weights, _MOST_AT_ONCE)):
+    most = _MOST_AT_ONCE * per_word(_form(sch))
+    for copied, at_once in ((windows, vector), (weights, most)):
         sch.compute_at(copied, step, preserve_unit_loops=True)
         _copy_together(sch, copied, division.warps, at_once)
     _copy_ahead(sch, step, division.stages, target)
@@ -178,10 +180,10 @@ def _multiply_tiles(
     """Let tensor cores multiply what a warp has of one step."""
     i, *_, group, lane = sch.get_loops(block)[-6:]
     words = extent(sch, group), extent(sch, lane)
-    form = target.gpu.b1_mma if _is_on_bits(sch) else PRODUCT
+    form = _form(sch)
     init = sch.decompose_reduction(block, step)
     unroll_all(sch, sch.get_loops(init)[-7:])
-    if form != "none":
+    if form not in (AND, XOR) or form == target.gpu.b1_mma:
         sch.tensorize(i, multiply_tiles(form, tile.rows, tile.columns, *words))
 
 

@@ -8,25 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import tvm_ffi
 from tvm import tirx
 from tvm.backend.cuda.op import cuda_func_call
 from tvm.ir import Call, Expr, Op, Range
 from tvm.ir.expr import TensorLoad
 from tvm.s_tir import MatchBufferRegion, SBlock, SBlockRealize
-from tvm.tirx import BufferStore, For, ForKind, IntImm
+from tvm.tirx import BufferStore, FloatImm, For, ForKind, IntImm
 
 from bnn_tvm.kernels.stages import PACK, WINDOWS
 from bnn_tvm.target import CudaTarget
 
 _IF = Op.get("prim.if_then_else")
 _WARP = 32
-_WORD_BYTES = 4
+_COPIED_AT_ONCE = (4, 8, 16)  # bytes
 _ALL_LANES = 0xFFFFFFFF
 
 # Copies past the registers; nothing is read, and zeros are written, where the condition is false.
 _COPY_OR_ZERO = """
-__device__ __forceinline__ void {name}(unsigned* to, const unsigned* from, bool inside) {{
+__device__ __forceinline__ void {name}(void* to, const void* from, bool inside) {{
   const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(to));
   asm volatile("cp.async.{cache}.shared.global [%0], [%1], {size}, %2;"
                :: "r"(address), "l"(from), "r"(inside ? {size} : 0) : "memory");
@@ -97,18 +98,20 @@ def _copy_past_registers(loop: For) -> For | SBlockRealize:
     if realize.block.name_hint != WINDOWS or not _is_load_or_zero(store.value):
         return loop
     inside, load, _ = store.value.args
-    words = int(loop.extent)
+    size = int(loop.extent) * np.dtype(str(store.buffer.dtype)).itemsize
+    if size not in _COPIED_AT_ONCE:
+        return loop
     first = (tirx.Var, _at_zero(loop.loop_var))
     values = [tvm_ffi.structural_map(value, first) for value in realize.iter_values]
     predicate = tvm_ffi.structural_map(realize.predicate, first)
-    return SBlockRealize(values, predicate, _copy_block(realize.block, store, load, inside, words))
+    return SBlockRealize(values, predicate, _copy_block(realize.block, store, load, inside, size))
 
 
 def _is_load_or_zero(value: Expr) -> bool:
     if not isinstance(value, Call) or not value.op.same_as(_IF):
         return False
     _, load, otherwise = value.args
-    is_zero = isinstance(otherwise, IntImm) and int(otherwise) == 0
+    is_zero = isinstance(otherwise, IntImm | FloatImm) and float(otherwise.value) == 0
     return isinstance(load, TensorLoad) and is_zero
 
 
@@ -117,13 +120,13 @@ def _at_zero(zero: tirx.Var) -> Callable[[tirx.Var], Expr]:
 
 
 def _copy_block(
-    block: SBlock, store: BufferStore, load: TensorLoad, inside: Expr, words: int
+    block: SBlock, store: BufferStore, load: TensorLoad, inside: Expr, size: int
 ) -> SBlock:
-    size = words * _WORD_BYTES
     name = f"bnn_copy_or_zero_{size}"
     source = _COPY_OR_ZERO.format(name=name, size=size, cache="cg" if size == 16 else "ca")
-    to, to_region = _vector(store.buffer, store.indices, words)
-    of, of_region = _vector(load.source, load.indices, words)
+    elements = size // np.dtype(str(store.buffer.dtype)).itemsize
+    to, to_region = _vector(store.buffer, store.indices, elements)
+    of, of_region = _vector(load.source, load.indices, elements)
     call = cuda_func_call(name, to.access_ptr("w"), of.access_ptr("r"), inside, source_code=source)
     matches = [MatchBufferRegion(to, to_region), MatchBufferRegion(of, of_region)]
     return SBlock(
@@ -133,12 +136,13 @@ def _copy_block(
 
 
 def _vector(
-    buffer: tirx.Var, indices: list[Expr], words: int
+    buffer: tirx.Var, indices: list[Expr], elements: int
 ) -> tuple[tirx.Var, tirx.BufferRegion]:
-    """Describe neighbouring words from an element on."""
+    """Describe neighbouring elements from one on."""
     *outer, last = indices
-    ranges = [*(Range.from_min_extent(i, 1) for i in outer), Range.from_min_extent(last, words)]
-    view = tirx.decl_buffer((words,), "uint32", "vector", scope=buffer.scope(), offset_factor=1)
+    ranges = [*(Range.from_min_extent(i, 1) for i in outer), Range.from_min_extent(last, elements)]
+    dtype, scope = str(buffer.dtype), buffer.scope()
+    view = tirx.decl_buffer((elements,), dtype, "vector", scope=scope, offset_factor=1)
     return view, tirx.BufferRegion(buffer, ranges)
 
 

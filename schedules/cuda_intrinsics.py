@@ -7,7 +7,8 @@ from tvm import tirx
 from tvm.s_tir import SBlock, SBlockRealize, TensorIntrin
 from tvm.script import tirx as T
 
-from bnn_tvm.kernels.gemm import PRODUCT, combine
+from bnn_tvm.kernels.dot import FP16, TF32
+from bnn_tvm.kernels.gemm import AND, PRODUCT, XOR, combine
 
 _HALVES, _PAIR = 2, 2
 _PREFIX = "bnn.cuda.multiply"
@@ -16,6 +17,7 @@ SHARED = "shared.dyn"
 """Where blocks keep what their threads share: as much as a kernel asks for."""
 
 # How words of rows and columns are multiplied: of 8 words of K at once, or of 4 and half the tile.
+# A word is 32 bits, two float16 or one tf32.
 _MMA = {
     "and": """
 __device__ __forceinline__ void bnn_mma_and(
@@ -38,12 +40,48 @@ __device__ __forceinline__ void bnn_mma_xor(
         : "+r"(c[part % 2 * 2]), "+r"(c[part % 2 * 2 + 1])
         : "r"(a[part]), "r"(w[part / 2]));
 }""",
+    "fp16": """
+__device__ __forceinline__ void bnn_mma_fp16(
+    float* c, unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned w0, unsigned w1) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(w0), "r"(w1));
+#else
+  const unsigned a[4] = {a0, a1, a2, a3}, w[2] = {w0, w1};
+#pragma unroll
+  for (int part = 0; part < 2; ++part)
+    asm volatile(
+        "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[part * 2]), "r"(a[part * 2 + 1]), "r"(w[part]));
+#endif
+}""",
+    "tf32": """
+__device__ __forceinline__ unsigned bnn_round_to_tf32(unsigned bits) {
+  unsigned rounded;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(__uint_as_float(bits)));
+  return rounded;
+}
+__device__ __forceinline__ void bnn_mma_tf32(
+    float* c, unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned w0, unsigned w1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(bnn_round_to_tf32(a0)), "r"(bnn_round_to_tf32(a1)), "r"(bnn_round_to_tf32(a2)),
+        "r"(bnn_round_to_tf32(a3)), "r"(w0), "r"(w1));
+}""",
 }
 _MULTIPLY = """
-__device__ __forceinline__ void {name}(int* c, const unsigned* a, const unsigned* w) {{
+__device__ __forceinline__ void {name}({sum}* c, const void* rows, const void* columns) {{
   const int lane = threadIdx.x & 31, group = lane >> 2, quad = lane & 3;
-  a += quad * {each};
-  w += (group - 2 * quad) * {words} + quad * {each};
+  const unsigned* a = static_cast<const unsigned*>(rows) + quad * {each};
+  const unsigned* w = static_cast<const unsigned*>(columns) + (group - 2 * quad) * {words};
+  w += quad * {each};
   {vector} low[{rows}], high[{rows}];
 #pragma unroll
   for (int i = 0; i < {rows}; ++i) {{
@@ -55,7 +93,7 @@ __device__ __forceinline__ void {name}(int* c, const unsigned* a, const unsigned
     const {vector} column = *reinterpret_cast<const {vector}*>(w + j * 8 * {words});
 #pragma unroll
     for (int i = 0; i < {rows}; ++i) {{
-      int* sums = c + (i * {columns} + j) * 4;
+      {sum}* sums = c + (i * {columns} + j) * 4;
 {products}
     }}
   }}
@@ -89,27 +127,40 @@ _PRODUCT = (
     "      bnn_mma_{form}(sums, low[i].{0}, high[i].{0}, low[i].{1}, high[i].{1}, "
     "column.{0}, column.{1});"
 )
-# What is multiplied, and summed.
-_DTYPES = {False: ("uint32", "int32"), True: ("float32", "float32")}
+# What is multiplied, and summed; and what sums are in C.
+_DTYPES = {
+    AND: ("uint32", "int32"),
+    XOR: ("uint32", "int32"),
+    PRODUCT: ("float32", "float32"),
+    FP16.suffix: (FP16.data, FP16.sum),
+    TF32.suffix: (TF32.data, TF32.sum),
+}
+_C_TYPES = {"int32": "int", "float32": "float"}
 _SOURCES = {8: ("xy",), 16: ("xy", "zw")}
+
+
+def per_word(form: str) -> int:
+    """Count the elements of 32 bits."""
+    return 2 if form == FP16.suffix else 1
 
 
 def multiply_tiles(form: str, rows: int, columns: int, vectors: int, vector: int) -> str:
     """Name the intrinsic by which a warp multiplies tiles of 16 rows by tiles of 8 columns.
 
     The thread ``threadIdx.x`` sums two rows, 8 apart, and two neighbouring columns of each tile.
-    The bits along K may be taken in any order that is the same for rows and columns: a thread
+    K may be taken in any order that is the same for rows and columns: a thread
     reads neighbouring words, so that a warp reads shared memory in whole lines, without conflicts.
 
     Parameters
     ----------
     form : str
         ``and`` (sm_80 and newer) or ``xor`` (sm_75): what is done to the bits before their ones
-        are counted; ``product`` for numbers, which ordinary cores multiply.
+        are counted; ``fp16`` or ``tf32`` (sm_80 and newer) for numbers; ``product`` for those that
+        ordinary cores multiply.
     rows, columns : int
         Tiles of a warp.
     vectors, vector : int
-        Vectors of words along K, and words of one: 8 or 16 words in all.
+        Vectors of elements along K, and elements of one: 8 or 16 words in all.
     """
     name = f"{_PREFIX}_{form}_{rows}x{columns}x{vectors}x{vector}"
     if TensorIntrin.get(name, allow_missing=True) is None:
@@ -120,7 +171,7 @@ def multiply_tiles(form: str, rows: int, columns: int, vectors: int, vector: int
 
 def _describe(form: str, rows: int, columns: int, vectors: int, vector: int) -> tirx.PrimFunc:
     """Say in scalar code what one thread sums, as the kernels write it."""
-    data, number = _DTYPES[form == PRODUCT]
+    data, number = _DTYPES[form]
 
     @T.prim_func(s_tir=True)
     def describe(
@@ -171,10 +222,10 @@ def _without_unit_axes(func: tirx.PrimFunc) -> tirx.PrimFunc:
 
 
 def _implement(form: str, rows: int, columns: int, vectors: int, vector: int) -> tirx.PrimFunc:
-    words = vectors * vector
+    words = vectors * vector // per_word(form)
     name = f"bnn_multiply_{form}_{rows}x{columns}x{words}"
     source = _source(name, form, rows, columns, words)
-    data, number = _DTYPES[form == PRODUCT]
+    data, number = _DTYPES[form]
 
     @T.prim_func(s_tir=True)
     def multiply(a_handle: T.handle, w_handle: T.handle, c_handle: T.handle) -> None:
@@ -219,6 +270,7 @@ def _source(name: str, form: str, rows: int, columns: int, words: int) -> str:
     if form == PRODUCT:
         return _MULTIPLY_NUMBERS.format(name=name, rows=rows, columns=columns, words=words)
     products = "\n".join(_PRODUCT.format(*pair, form=form) for pair in _SOURCES[words])
-    sizes = {"rows": rows, "columns": columns, "words": words, "each": each}
+    total = _C_TYPES[_DTYPES[form][1]]
+    sizes = {"rows": rows, "columns": columns, "words": words, "each": each, "sum": total}
     multiply = _MULTIPLY.format(name=name, vector=f"uint{each}", products=products, **sizes)
     return f"#ifndef BNN_MMA_{form}\n#define BNN_MMA_{form}{_MMA[form]}\n#endif{multiply}\n"

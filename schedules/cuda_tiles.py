@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bnn_tvm.kernels.gemm import COLUMNS, ROWS
+from bnn_tvm.kernels.gemm import COLUMNS, PRODUCT, ROWS
 from bnn_tvm.kernels.popcount_sums import Planes
 from bnn_tvm.target import CudaTarget
 
@@ -16,7 +16,7 @@ STAGES = (3, 2, 4, 6)
 _WORD_BYTES = 4
 # For the ones of each row, beside steps and sums.
 _SPARE_KIB = 1
-# Tiles of 4 registers a thread each, of bits and of numbers: those keep rows and columns as well.
+# Tiles of 4 registers a thread each: of tensor cores, and of others, which keep operands as well.
 _MOST_SUM_TILES, _MOST_NUMBER_TILES = 32, 16
 _MOST_WARPS = 8
 # Warps that keep the four tensor cores of a multiprocessor busy.
@@ -83,8 +83,8 @@ class GemmSize:
     splits : int
         Blocks that sum parts of K apart.
     planes : Planes
-    on_bits : bool
-        Whether tensor cores multiply words, not ordinary ones numbers.
+    form : str
+        What is summed; ordinary cores multiply numbers, tensor cores all else.
     """
 
     row_tiles: int
@@ -93,7 +93,7 @@ class GemmSize:
     parts: int
     splits: int
     planes: Planes
-    on_bits: bool
+    form: str
 
 
 def rank_gemm_tiles(size: GemmSize, target: CudaTarget) -> list[GemmTile]:
@@ -119,7 +119,7 @@ def rank_gemm_tiles(size: GemmSize, target: CudaTarget) -> list[GemmTile]:
 def _candidates(size: GemmSize) -> Iterator[GemmTile]:
     """List tiles whose sums registers hold, in multiples of what planes do not halve evenly."""
     rows_of, columns_of = _odd_part(size.planes.data), _odd_part(size.planes.weight)
-    most = _MOST_SUM_TILES if size.on_bits else _MOST_NUMBER_TILES
+    most = _MOST_NUMBER_TILES if size.form == PRODUCT else _MOST_SUM_TILES
     for rows, columns in itertools.product(_SIZES, _SIZES):
         in_registers = rows * rows_of * columns * columns_of <= most
         if not in_registers or columns * columns_of == 1:

@@ -7,6 +7,14 @@ from relax_harness import lower, module, random_floats, random_signs
 from tvm import relax, tirx
 
 from bnn_tvm.kernels.stages import KERNEL
+from bnn_tvm.package.precision import TF32
+from bnn_tvm.passes.float_layers import float_layers
+from bnn_tvm.passes.fuse_regions import fuse_regions
+from bnn_tvm.passes.lower_regions import lower_regions
+from bnn_tvm.passes.pipeline import FLOAT_PASSES
+from bnn_tvm.passes.round_layers import round_layers
+from bnn_tvm.passes.round_to_tf32 import round_to_tf32
+from bnn_tvm.target import get_target
 
 AND, XOR = "sm_80", "sm_75"
 """Targets whose tensor cores count bits in these forms."""
@@ -43,3 +51,24 @@ def small_map_kernel(target, channels=256):
         return [total, g.conv(g.sign(total), random_signs(5, 32, 64, 1, 1))]
 
     return kernels(body, (1, channels, 3, 5), (1, 64, 3, 5), target=target)[0]
+
+
+def number_kernels(precision, target):
+    """A stem with a border, a 1x1 layer of 40 channels and a classifier, rounded to a precision."""
+
+    def body(g, x):
+        stem = g.conv(g.pad(x, 1, 0.0), random_floats(1, 64, 3, 3, 3), strides=(2, 2))
+        wide = g.conv(stem, random_floats(2, 40, 64, 3, 3), padding=(1, 1))
+        narrow = g.conv(wide, random_floats(3, 32, 40, 1, 1))
+        flat = g(relax.op.reshape(g(relax.op.nn.avg_pool2d(narrow, (4, 3))), (2, 32)))
+        return g.dense(flat, random_floats(4, 32, 10))
+
+    mod = module(body, (2, 3, 7, 5))
+    for apply in FLOAT_PASSES[:-1]:
+        mod = apply(mod)
+    names = [binding.var.name for binding in float_layers(mod)]
+    is_tf32 = precision == TF32
+    rounded = round_to_tf32(mod) if is_tf32 else round_layers(mod, names, dtype="float16")
+    lowered = lower_regions(fuse_regions(rounded), get_target(target))
+    functions = [f for f in lowered.functions.values() if isinstance(f, tirx.PrimFunc)]
+    return [f for f in functions if str(f.attrs[KERNEL]).endswith(f"_{precision}")]

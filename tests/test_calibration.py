@@ -80,9 +80,11 @@ def test_a_target_without_the_instruction_is_refused():
         compile_lenet(target="x86-64-avx2", float_precision="int8")
 
 
-def test_gpus_have_no_lower_precision():
+def test_gpus_and_processors_have_precisions_of_their_own():
     with pytest.raises(TargetError, match="sm_80 is a GPU"):
         compile_lenet(target="sm_80", float_precision="bf16")
+    with pytest.raises(TargetError, match=r"sm_75 has no mma.tf32; .*sm_80"):
+        compile_lenet(target="sm_75", float_precision="tf32")
 
 
 def test_layers_that_gain_nothing_in_bf16_stay_exact_and_say_why():
@@ -93,7 +95,7 @@ def test_layers_that_gain_nothing_in_bf16_stay_exact_and_say_why():
 
 
 def test_calibration_data_without_lower_precision_is_refused():
-    with pytest.raises(InputError, match="leave it out or ask for --float-precision"):
+    with pytest.raises(InputError, match="leave it out or ask for a --float-precision"):
         compile_lenet(calibration=[np.zeros((1, 1, 28, 28), np.float32)])
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InputError, TuneLogWarning
-from ..package.precision import BF16, FLOAT32, INT8
+from ..package.precision import BF16, FLOAT32, FP16, INT8, TF32
 from .arrays import read_npy
 from .options import DebugOption, ParamsOption, ShapeOption, TargetOption, parse_shapes
 
@@ -32,6 +32,8 @@ class FloatPrecision(StrEnum):
 
     FLOAT32 = FLOAT32
     BF16 = BF16
+    FP16 = FP16
+    TF32 = TF32
     INT8 = INT8
 
 

@@ -1,8 +1,9 @@
-"""Layers whose neighbouring products are summed by one instruction: bytes, or bfloat16 numbers.
+"""Layers in lower precision: neighbouring products of bytes or short floats, summed at once.
 
 The inputs of a window lie in rows, one pixel's channels after the other's. Along a row they are
 multiplied in groups, of four bytes or two bfloat16 numbers, so that groups are full even where a
-pixel has three channels. What a last group has too many meets weights of 0.
+pixel has three channels. What a last group has too many meets weights of 0. The forms that only
+tensor cores have, float16 and tf32, are here for other processors to compute the same.
 """
 
 from __future__ import annotations
@@ -53,11 +54,25 @@ class DotType:
         """Multiply two numbers in the dtype of the sum."""
         if self is BF16:
             return from_bf16(data) * from_bf16(weight)
+        if self is TF32:
+            return round_to_tf32(data) * weight
         return data.astype(self.sum) * weight.astype(self.sum)
 
 
 INT8 = DotType("int8", 4, "uint8", "int8", "int32")
 BF16 = DotType("bf16", 2, "uint16", "uint16", "float32")
+FP16 = DotType("fp16", 2, "float16", "float16", "float32")
+TF32 = DotType("tf32", 1, "float32", "float32", "float32")
+"""Data is stored as float32 and rounded where it is multiplied; weights are rounded before."""
+
+# Of a float32's bits, those that a tf32 keeps, and half of the last of them.
+_TF32_BITS, _TF32_HALF = 0xFFFFE000, 0x1000
+
+
+def round_to_tf32(x: Expr) -> Expr:
+    """Round a float32 to the 11 significant bits of a tf32: to the nearest, halves away from 0."""
+    rounded = tirx.reinterpret("uint32", x) + tirx.const(_TF32_HALF, "uint32")
+    return tirx.reinterpret("float32", rounded & tirx.const(_TF32_BITS, "uint32"))
 
 
 @dataclass(frozen=True)
@@ -130,7 +145,7 @@ def dot_conv(
     data: te.Tensor,
     weight: te.Tensor,
     window: Window,
-    border: int,
+    border: float,
     groups: GroupPlan,
     dot: DotType,
 ) -> te.Tensor:
@@ -143,7 +158,7 @@ def dot_conv(
     weight : te.Tensor
         (output blocks, *steps, chunks, lanes, group) of ``dot.weight``, as `plan_rows` says.
     window : Window
-    border : int
+    border : int or float
         What the padding holds, as stored.
     groups : GroupPlan
         Says which channels a block of outputs reads.
@@ -167,7 +182,7 @@ def dot_conv(
 
 
 def dot_planes(
-    data: Element, shape: Extents, weight: te.Tensor, window: Window, border: int, dot: DotType
+    data: Element, shape: Extents, weight: te.Tensor, window: Window, border: float, dot: DotType
 ) -> te.Tensor:
     """Convolve what is computed element by element, such as an image in planes.
 
@@ -258,7 +273,7 @@ Reader = Callable[[Expr, list[Expr], Expr], Expr]
 
 
 def _row_reader(
-    data: te.Tensor, window: Window, border: int, groups: GroupPlan, plan: RowPlan
+    data: te.Tensor, window: Window, border: float, groups: GroupPlan, plan: RowPlan
 ) -> Reader:
     """Return what reads a number at a pixel and an offset from its first channel.
 
@@ -284,7 +299,7 @@ def _row_length(data: te.Tensor, window: Window, groups: GroupPlan, plan: RowPla
     return max(width * channels, last_run + plan.chunks * plan.group)
 
 
-def _join_rows(data: te.Tensor, window: Window, border: int, length: int) -> te.Tensor:
+def _join_rows(data: te.Tensor, window: Window, border: float, length: int) -> te.Tensor:
     """Copy (N, *extents, C) into rows of joined pixels, (N, *extents but the last, length)."""
     batch, *outer, extent, channels = (int(extent) for extent in data.shape)
     outside = tirx.const(border, str(data.dtype))

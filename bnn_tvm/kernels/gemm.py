@@ -23,6 +23,7 @@ from tvm import te, tirx
 from tvm.ir import Expr
 
 from .border import Element
+from .dot import FP16, TF32
 from .geometry import Extents, Window
 from .popcount_sums import Count, Planes
 from .stages import ACCUMULATE, ONES, SUMS, WINDOWS
@@ -34,8 +35,13 @@ SUMS_KIB = 2
 """Shared memory that the smallest block needs for the sums of one pair of planes, KiB."""
 
 AND, XOR, PRODUCT = "and", "xor", "product"
-"""What is summed: ones of the bits that both have, or only one has, or products of numbers."""
+"""What is summed: ones of the bits that both have, or only one has, or products of float32; for
+others the form is the suffix of a `DotType`."""
 
+FORM = "bnn.form"
+"""Attribute of the stage that sums: what."""
+
+# In words of 32 bits.
 _STEPS = (8, 16)
 _MOST_AT_ONCE = 4
 _ROWS_OF_A_BLOCK, _COLUMNS_OF_A_BLOCK = 64, 64
@@ -46,6 +52,7 @@ _MOST_WASTE = 1.5
 _MOST_PARTS_OF_A_BLOCK = 8
 # Sums of the smallest block, in its parts and all planes, that leave room for others.
 _MOST_SUMS = 16
+_DOT_TYPES = {dot.suffix: dot for dot in (FP16, TF32)}
 # A thread of the warp that computes a tile has the numbers of two rows, eight apart, and of two
 # neighbouring columns.
 _HALF, _PAIR = 8, 2
@@ -66,6 +73,8 @@ class Windows:
     vector : int
         Neighbouring elements that are read at once: of one pixel.
     planes : int
+    per_word : int
+        Elements of 32 bits: 2 of float16, else 1.
     """
 
     element: Callable[[Expr, Expr, Expr, Expr], Expr]
@@ -73,6 +82,7 @@ class Windows:
     length: int
     vector: int
     planes: int
+    per_word: int
 
     @property
     def rows(self) -> int:
@@ -86,6 +96,7 @@ def conv_windows(
     window: Window,
     border: Callable[[Expr], Expr],
     planes: int = 1,
+    per_word: int = 1,
 ) -> Windows:
     """Read the windows of a convolution in one to three dimensions.
 
@@ -98,11 +109,13 @@ def conv_windows(
     window : Window
     border : callable
         Gives the padding at a channel or word.
-    planes : int
+    planes, per_word : int
+        Of the windows.
     """
     batch, *extents, last = shape
     last //= planes
-    positions, vector = window.output_size(tuple(extents)), math.gcd(last, _MOST_AT_ONCE)
+    positions = window.output_size(tuple(extents))
+    vector = math.gcd(last, _MOST_AT_ONCE * per_word)
 
     def element(plane: Expr, row: Expr, k: Expr, lane: Expr) -> Expr:
         n, *position = _split_index(row, (batch, *positions))
@@ -116,20 +129,20 @@ def conv_windows(
         return tirx.if_then_else(tirx.all(*inside), data(n, *pixel, at), border(at))
 
     length = math.prod(window.kernel) * last
-    return Windows(element, (batch, *positions), length, vector, planes)
+    return Windows(element, (batch, *positions), length, vector, planes, per_word)
 
 
-def dense_windows(data: Element, shape: Extents, planes: int = 1) -> Windows:
+def dense_windows(data: Element, shape: Extents, planes: int = 1, per_word: int = 1) -> Windows:
     """Read the rows of data of a shape; all axes but the first are inputs, the last in planes."""
     batch, *inputs, last = shape
     last //= planes
-    vector = math.gcd(last, _MOST_AT_ONCE)
+    vector = math.gcd(last, _MOST_AT_ONCE * per_word)
 
     def element(plane: Expr, row: Expr, k: Expr, lane: Expr) -> Expr:
         *place, group = _split_index(k, (*inputs, last // vector))
         return data(row, *place, plane * last + group * vector + lane)
 
-    return Windows(element, (batch,), math.prod(inputs) * last, vector, planes)
+    return Windows(element, (batch,), math.prod(inputs) * last, vector, planes, per_word)
 
 
 def _split_index(index: Expr, extents: Extents) -> list[Expr]:
@@ -205,17 +218,11 @@ def plan_gemm(
 
 def _divide(windows: Windows, parts: int, planes: Planes) -> GemmPlan:
     """Divide K into parts, and these into the steps that waste least."""
-    plans = [
-        GemmPlan(
-            windows.length,
-            windows.vector,
-            step,
-            parts,
-            -(-windows.length // (parts * step)),
-            planes,
-        )
-        for step in (_STEPS if parts < _MOST_PARTS_OF_A_BLOCK else _STEPS[:1])
-    ]
+    words = _STEPS if parts < _MOST_PARTS_OF_A_BLOCK else _STEPS[:1]
+    plans = []
+    for step in (n * windows.per_word for n in words):
+        steps = -(-windows.length // (parts * step))
+        plans.append(GemmPlan(windows.length, windows.vector, step, parts, steps, planes))
     return min(plans, key=lambda plan: (plan.filled, -plan.step))
 
 
@@ -327,7 +334,7 @@ def multiply(windows: Windows, weight: te.Tensor, plan: GemmPlan, form: str) -> 
         As `lay_out` gives it.
     plan : GemmPlan
     form : str
-        `AND`, `XOR` or `PRODUCT`.
+        `AND`, `XOR`, `PRODUCT` or the suffix of a `DotType`.
 
     Returns
     -------
@@ -388,7 +395,8 @@ def _sum_tiles(windows: te.Tensor, weight: te.Tensor, plan: GemmPlan, form: str)
         w = weight(part, step, j, pair, odd, group, lane)
         return te.sum(combine(a, w, form), axis=[step, group, lane])
 
-    return _join_tiles(te.compute((plan.parts, *tiles), dot, name=ACCUMULATE), plan)
+    shape = (plan.parts, *tiles)
+    return _join_tiles(te.compute(shape, dot, name=ACCUMULATE, attrs={FORM: form}), plan)
 
 
 def _join_tiles(partial: te.Tensor, plan: GemmPlan) -> te.Tensor:
@@ -415,6 +423,8 @@ def combine(a: Expr, w: Expr, form: str) -> Expr:
     """Compute what is summed of an element of a window and one of a filter."""
     if form == PRODUCT:
         return a * w
+    if form in _DOT_TYPES:
+        return _DOT_TYPES[form].product(a, w)
     return tirx.popcount(a & w if form == AND else a ^ w).astype("int32")
 
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from ..errors import PackageError
 
-FLOAT32, BF16, INT8 = "float32", "bf16", "int8"
-FLOAT_PRECISIONS = (FLOAT32, BF16, INT8)
+FLOAT32, BF16, FP16, TF32, INT8 = "float32", "bf16", "fp16", "tf32", "int8"
+FLOAT_PRECISIONS = (FLOAT32, BF16, FP16, TF32, INT8)
 """What can be asked for."""
 
 BF16_WEIGHTS = "bf16 weights"
 """What a layer may get of `BF16`: weights are stored in it, and all is computed in float32."""
 
-LOWERED = (BF16, BF16_WEIGHTS, INT8)
+LOWERED = (BF16, BF16_WEIGHTS, FP16, TF32, INT8)
 """What a layer can get but `FLOAT32`."""
 
 

@@ -1,4 +1,4 @@
-"""Build the sums of a layer that multiplies bytes or bfloat16 numbers in groups."""
+"""Build the sums of a layer that multiplies bytes or short floats in groups."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 from tvm import relax, te
 
 from bnn_tvm.kernels.border import Element
-from bnn_tvm.kernels.dot import dot_conv, dot_dense, dot_planes
+from bnn_tvm.kernels.dot import DotType, dot_conv, dot_dense, dot_planes
 
-from .dataflow import constant_of, dtype_of, op_name, shape_of
+from .dataflow import constant_of, op_name, shape_of
 from .dot_weights import block_conv_weight, block_dense_weight, block_plane_weight, stored_border
 from .layer_weights import Blocking
-from .regions import DOT_TYPES
 from .windows import conv_window
 
 
 def sum_dots(
+    form: DotType,
     call: relax.Call,
     pad: relax.Call | None,
     pad_value: float,
@@ -29,6 +29,7 @@ def sum_dots(
 
     Parameters
     ----------
+    form : DotType
     call : relax.Call
     pad : relax.Call or None
         The padding before it, if there is one.
@@ -46,7 +47,7 @@ def sum_dots(
         (..., output blocks, lanes).
     """
     source = call.args[0] if pad is None else pad.args[0]
-    form, weight = DOT_TYPES[dtype_of(source)], constant_of(call.args[1])
+    weight = constant_of(call.args[1])
     if op_name(call) == "matmul":
         return dot_dense(data, add_weight(block_dense_weight(weight.T, blocking, form)), form)
     window, border = conv_window(call, pad), stored_border(pad_value, form)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 
-from bnn_tvm.kernels.dot import INT8, DotType, RowPlan, plan_planes, plan_rows
+from bnn_tvm.kernels.dot import BF16, DotType, RowPlan, plan_planes, plan_rows
 from bnn_tvm.kernels.geometry import Window
 from bnn_tvm.kernels.groups import GroupPlan, plan_groups, spread_groups
 
@@ -20,7 +20,7 @@ def block_conv_weight(
     Parameters
     ----------
     weight : numpy.ndarray
-        (outputs, *kernel, inputs of a group), int8 or bfloat16.
+        (outputs, *kernel, inputs of a group), int8, bfloat16, float16 or float32.
     window : Window
     groups : int
     blocking : Blocking
@@ -67,8 +67,8 @@ def stored_weight(weight: np.ndarray) -> np.ndarray:
     return weight.view(np.uint16) if weight.dtype == ml_dtypes.bfloat16 else weight
 
 
-def stored_border(value: float, form: DotType) -> int:
+def stored_border(value: float, form: DotType) -> float:
     """Write a number as a layer stores its data."""
-    if form is INT8:
-        return int(value)
+    if form is not BF16:
+        return np.dtype(form.data).type(value).item()
     return int(np.array(value, ml_dtypes.bfloat16).view(form.data))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from tvm import te
+from tvm import te, tirx
 
 from bnn_tvm.kernels.border import Element
 from bnn_tvm.kernels.gemm import (
@@ -15,17 +15,46 @@ from bnn_tvm.kernels.gemm import (
     SUMS_KIB,
     GemmPlan,
     Windows,
+    conv_windows,
     count_disagreements,
     count_ones,
+    dense_windows,
     lay_out,
     multiply,
     plan_gemm,
 )
+from bnn_tvm.kernels.geometry import Extents, Window
 from bnn_tvm.kernels.popcount_sums import Count
 from bnn_tvm.kernels.stages import WEIGHT
 from bnn_tvm.target import CudaTarget, Gpu, Target
 
 from .layer_weights import PackedWeight
+
+
+@dataclass(frozen=True)
+class NumberWeight:
+    """Filters of numbers, and how they are multiplied.
+
+    Attributes
+    ----------
+    blocked : numpy.ndarray
+        (output blocks, ..., lanes), float32 or float16.
+    form : str
+        As `kernels.gemm.multiply` takes it.
+    """
+
+    blocked: np.ndarray
+    form: str = PRODUCT
+
+    @property
+    def dtype(self) -> str:
+        """Dtype of data and filters."""
+        return str(self.blocked.dtype)
+
+    @property
+    def per_word(self) -> int:
+        """Numbers of 32 bits."""
+        return 4 // self.blocked.itemsize
 
 
 @dataclass(frozen=True)
@@ -63,16 +92,37 @@ class GemmLayers:
         ones = self.constant(count_ones(packed.words, packed.planes)) if is_and else None
         return count_disagreements(windows, weight, plan, ones)
 
-    def multiply(self, windows: Windows, blocked: np.ndarray) -> Element:
-        """Multiply windows of numbers by filters of (output blocks, ..., lanes) float32.
+    def convolve(
+        self, data: Element, shape: Extents, window: Window, pad_value: float, weight: NumberWeight
+    ) -> Element:
+        """Convolve (N, *extents, C) with filters.
+
+        Parameters
+        ----------
+        data : callable
+            Gives the number at an index.
+        shape : tuple of int
+        window : Window
+        pad_value : float
+        weight : NumberWeight
 
         Returns
         -------
         callable
-            Gives elements of (*rows of the windows, outputs) float32.
+            Gives elements of (N, *positions, outputs) float32.
         """
-        plan = self._plan(windows, blocked)
-        return multiply(windows, self.constant(lay_out(blocked, plan), WEIGHT), plan, PRODUCT)
+        border = tirx.const(pad_value, weight.dtype)
+        windows = conv_windows(data, shape, window, lambda _: border, per_word=weight.per_word)
+        return self._multiply(windows, weight)
+
+    def multiply_rows(self, data: Element, shape: Extents, weight: NumberWeight) -> Element:
+        """Multiply the rows of (N, inputs) by filters: (N, outputs) float32."""
+        return self._multiply(dense_windows(data, shape, per_word=weight.per_word), weight)
+
+    def _multiply(self, windows: Windows, weight: NumberWeight) -> Element:
+        plan = self._plan(windows, weight.blocked)
+        laid = self.constant(lay_out(weight.blocked, plan), WEIGHT)
+        return multiply(windows, laid, plan, weight.form)
 
     def _plan(self, windows: Windows, blocked: np.ndarray, planes: int = 1) -> GemmPlan:
         columns = blocked.shape[0] * blocked.shape[-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ from .dot_layer import sum_dots
 from .dot_weights import stored_weight
 from .float_conv import FloatConv
 from .fuse_regions import read_levels
-from .gemm_layers import find_gemm_layers
+from .gemm_layers import NumberWeight, find_gemm_layers
 from .layer_weights import (
     Blocking,
     PackedWeight,
@@ -47,6 +47,7 @@ from .layer_weights import (
     pack_weight,
 )
 from .levels import SIGNS, Levels
+from .operands import Operands
 from .pack_levels import pack_levels
 from .sign import sign_operand
 from .windows import border_value, conv_window, pool_window, pooled_rows_beyond
@@ -96,26 +97,6 @@ def build_region_kernel(
     return _KernelBuilder(function, kind, target, bool(packed)).build(floats, packed)
 
 
-@dataclass
-class _Operands:
-    """Placeholders of a kernel with what they stand for, in order of first use."""
-
-    tensors: list[te.Tensor] = field(default_factory=list)
-    sources: list[int | np.ndarray] = field(default_factory=list)
-
-    def parameter(self, position: int, shape: tuple[int, ...], dtype: str) -> te.Tensor:
-        return self._add(position, te.placeholder(shape, dtype, f"argument{position}"))
-
-    def constant(self, array: np.ndarray, name: str = "") -> te.Tensor:
-        name = name or f"constant{len(self.tensors)}"
-        return self._add(array, te.placeholder(array.shape, str(array.dtype), name))
-
-    def _add(self, source: int | np.ndarray, tensor: te.Tensor) -> te.Tensor:
-        self.tensors.append(tensor)
-        self.sources.append(source)
-        return tensor
-
-
 class _KernelBuilder:
     def __init__(self, function: relax.Function, kind: str, target: Target, packs: bool):
         self._kind = kind
@@ -132,7 +113,7 @@ class _KernelBuilder:
         self._bindings = bindings_of(function)
         self._values = {b.var: b.value for b in self._bindings}
         self._results = results_of(function)
-        self._operands = _Operands()
+        self._operands = Operands()
         self._gemm = find_gemm_layers(target, self._operands.constant)
         self._float_conv = FloatConv(target, self._blocking, self._operands.constant)
         self._elements: dict[relax.Var, Element] = {}
@@ -177,20 +158,25 @@ class _KernelBuilder:
         if name == "permute_dims":
             self._elements[binding.var] = self._permuted(call)
             return
-        if self._kind in regions.DOT_LAYERS and (op_name(call) in CONVOLUTIONS or name == "matmul"):
-            self._dot_layer(binding.var, call)
-        elif op_name(call) in CONVOLUTIONS:
-            is_binary = self._kind in regions.BITSERIAL_CONV
-            (self._bitserial_conv if is_binary else self._conv)(binding.var, call)
-        elif name == "matmul":
-            is_binary = self._kind == regions.BITSERIAL_DENSE
-            (self._bitserial_dense if is_binary else self._dense)(binding.var, call)
+        if op_name(call) in CONVOLUTIONS or name == "matmul":
+            self._layer(binding.var, call)
         elif name in regions.MAX_POOL:
             self._max_pool(binding.var, call)
         elif name in regions.AVG_POOL:
             self._avg_pool(binding.var, call)
         else:
             self._elements[binding.var] = self._elementwise(binding.var, call)
+
+    def _layer(self, var: relax.Var, call: relax.Call) -> None:
+        is_dense = op_name(call) == "matmul"
+        if self._kind in regions.LAYERS_ON_BITS:
+            (self._bitserial_dense if is_dense else self._bitserial_conv)(var, call)
+        elif (product := self._multiply_matrices(var, call)) is not None:
+            self._elements[var] = product
+        elif self._kind in regions.DOT_LAYERS:
+            self._dot_layer(var, call)
+        else:
+            (self._dense if is_dense else self._conv)(var, call)
 
     def _source(self, call: relax.Call) -> tuple[relax.Expr, relax.Call | None]:
         """Return what an anchor reads, past the padding or flattening inside the region."""
@@ -297,38 +283,49 @@ class _KernelBuilder:
         lanes = self._blocking.lanes
         return lambda *index: accumulated(*index[:-1], index[-1] // lanes, index[-1] % lanes)
 
+    def _multiply_matrices(self, var: relax.Var, call: relax.Call) -> Element | None:
+        """Multiply numbers as matrices do, on GPUs and where all outputs read all inputs."""
+        if self._gemm is None:
+            return None
+        (source, pad), array = self._source(call), constant_of(call.args[1])
+        data, shape = self._elements[source], shape_of(source)
+        dot_type = regions.DOT_LAYERS.get(self._kind)
+        form = gemm.PRODUCT if dot_type is None else dot_type.suffix
+        if op_name(call) == "matmul":
+            weight = NumberWeight(self._blocking.block(array.T), form)
+            return self._gemm.multiply_rows(data, shape, weight)
+        blocked, plan = block_float_weight(array, int(call.attrs.groups), self._blocking)
+        if plan.step:
+            return None
+        window = self._conv_window(var, call, pad)
+        return self._gemm.convolve(
+            data, shape, window, border_value(pad), NumberWeight(blocked, form)
+        )
+
+    def _conv_window(self, var: relax.Var, call: relax.Call, pad: relax.Call | None) -> Window:
+        """Return the window with the rows that a pooling in the region reads beyond it."""
+        return conv_window(call, pad).taller(*pooled_rows_beyond(self._bindings, var))
+
     def _conv(self, var: relax.Var, call: relax.Call) -> None:
         source, pad = self._source(call)
         weight, groups = constant_of(call.args[1]), int(call.attrs.groups)
-        data, pad_value = self._elements[source], border_value(pad)
-        window = conv_window(call, pad).taller(*pooled_rows_beyond(self._bindings, var))
-        blocked, plan = block_float_weight(weight, groups, self._blocking)
-        if self._gemm is not None and plan.step == 0:
-            border = tirx.const(pad_value, "float32")
-            windows = gemm.conv_windows(data, shape_of(source), window, lambda _: border)
-            self._elements[var] = self._gemm.multiply(windows, blocked)
-            return
-        conv = self._float_conv.convolve(data, shape_of(source), weight, groups, window, pad_value)
+        data, window = self._elements[source], self._conv_window(var, call, pad)
+        conv = self._float_conv.convolve(
+            data, shape_of(source), weight, groups, window, border_value(pad)
+        )
         self._elements[var] = self._blocked(conv)
 
     def _dense(self, var: relax.Var, call: relax.Call) -> None:
         blocked = self._blocking.block(stored_weight(constant_of(call.args[1]).T))
-        data = self._elements[call.args[0]]
-        if self._gemm is not None:
-            windows = gemm.dense_windows(data, shape_of(call.args[0]))
-            self._elements[var] = self._gemm.multiply(windows, blocked)
-            return
         weight = self._operands.constant(blocked, WEIGHT)
-        self._elements[var] = self._blocked(floating.dense(data, weight))
+        self._elements[var] = self._blocked(floating.dense(self._elements[call.args[0]], weight))
 
     def _dot_layer(self, var: relax.Var, call: relax.Call) -> None:
-        """Multiply bytes or bfloat16 numbers in groups."""
+        """Multiply bytes or short floats in groups."""
         source, pad = self._source(call)
-        data, add_weight = (
-            self._elements[source],
-            functools.partial(self._operands.constant, name=WEIGHT),
-        )
-        sums = sum_dots(call, pad, border_value(pad), data, self._blocking, add_weight)
+        form, data = regions.DOT_LAYERS[self._kind], self._elements[source]
+        add_weight = functools.partial(self._operands.constant, name=WEIGHT)
+        sums = sum_dots(form, call, pad, border_value(pad), data, self._blocking, add_weight)
         self._elements[var] = self._blocked(sums)
 
     def _max_pool(self, var: relax.Var, call: relax.Call) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from tvm import relax
 from tvm.ir import IRModule
 
-from bnn_tvm.kernels.dot import BF16, INT8, plan_planes
+from bnn_tvm.kernels.dot import BF16, FP16, INT8, TF32, plan_planes
 from bnn_tvm.kernels.stages import ELEMENTWISE
 
 from .binary import CONVOLUTIONS, layer_shape, padding_before, reason_not_binary
@@ -36,9 +36,15 @@ from .windows import conv_window
 CONV = tuple(CONVOLUTIONS.values())
 BITSERIAL_CONV = tuple(f"bitserial_{layer}" for layer in CONV)
 DENSE = "dense"
-# Multiply bytes or bfloat16 numbers, by the dtype of their data.
-DOT_TYPES = {"uint8": INT8, "bfloat16": BF16}
-DOT_LAYERS = tuple(f"{layer}_{dot.suffix}" for layer in (*CONV, DENSE) for dot in (INT8, BF16))
+# Multiply bytes or short floats, by the dtype of their data.
+DOT_TYPES = {"uint8": INT8, "bfloat16": BF16, "float16": FP16}
+# By the kind of layer.
+DOT_LAYERS = {
+    f"{layer}_{dot.suffix}": dot for layer in (*CONV, DENSE) for dot in (INT8, BF16, FP16, TF32)
+}
+MULTIPLIES_TF32 = "bnn.multiplies_tf32"
+"""Attribute of a module whose float32 layers round what they multiply to tf32."""
+
 BITSERIAL_DENSE = "bitserial_dense"
 MAX_POOL = ("max_pool1d", "max_pool2d", "max_pool3d")
 BITSERIAL_MAX_POOL = tuple(f"bitserial_{pool}" for pool in MAX_POOL)
@@ -101,6 +107,7 @@ class _Divider:
         self._index: dict[relax.Var, int] = {}
         self._uses = count_uses(mod)
         self._apart = _narrowing_starts(self._values, self._uses)
+        self._multiplies_tf32 = mod.attrs is not None and MULTIPLIES_TF32 in mod.attrs
 
     def lookup(self, expr: relax.Expr) -> relax.Expr | None:
         binding = self._values.get(expr)
@@ -152,7 +159,7 @@ class _Divider:
 
     def _layer_kind(self, call: relax.Call) -> str:
         is_binary = not reason_not_binary(call, self.lookup)
-        dot = DOT_TYPES.get(dtype_of(call.args[0]))
+        dot = TF32 if self._multiplies_tf32 else DOT_TYPES.get(dtype_of(call.args[0]))
         suffix = "" if dot is None else f"_{dot.suffix}"
         if op_name(call) == "matmul":
             fits = len(shape_of(call.args[0])) == 2
@@ -179,7 +186,7 @@ class _Divider:
         if kind not in DOT_LAYERS or int(call.attrs.groups) != 1:
             return False
         window = conv_window(call, padding_before(call, self.lookup))
-        group = DOT_TYPES[dtype_of(call.args[0])].group
+        group = DOT_LAYERS[kind].group
         return plan_planes(window, shape_of(call.args[0])[-1], group) is not None
 
     def _producer_to_absorb(self, kind: str, call: relax.Call) -> list[relax.VarBinding]:

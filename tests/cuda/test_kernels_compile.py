@@ -7,7 +7,7 @@ import re
 import pytest
 from bnn_tvm.schedules.cuda import RULES
 from cuda_harness import compile_kernel, disassemble, needs_cuobjdump, usage
-from cuda_kernels_harness import planes_kernel, small_map_kernel
+from cuda_kernels_harness import number_kernels, planes_kernel, small_map_kernel
 
 from bnn_tvm.target import get_target
 
@@ -65,3 +65,19 @@ def test_blocks_that_share_k_are_two_launches(wanted, target, tmp_path):
     text = check(func, target, instruction, tmp_path, choices)
     kernels = usage(compile_kernel(func, get_target(target), choices), tmp_path)
     assert len(kernels) == 2 and "VOTE" in text
+
+
+# float16 is multiplied in halves of K before sm_80.
+FLOAT_MMA = {
+    ("fp16", "sm_75"): "HMMA.1688.F32",
+    ("fp16", "sm_80"): "HMMA.16816.F32",
+    ("tf32", "sm_90"): "HMMA.1688.F32.TF32",
+}
+
+
+@pytest.mark.parametrize("precision, target", FLOAT_MMA)
+def test_numbers_in_lower_precision_are_multiplied_by_tensor_cores(precision, target, tmp_path):
+    stem, wide, *_ = number_kernels(precision, target)
+    check(stem, target, FLOAT_MMA[precision, target], tmp_path)
+    text = check(wide, target, FLOAT_MMA[precision, target], tmp_path)
+    assert ("LDGSTS" in text) == get_target(target).gpu.async_copy

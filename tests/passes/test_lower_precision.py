@@ -7,15 +7,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from precision_harness import before_outlining, rounded, run_outlined
-from relax_harness import kernel_kinds, module, operators, random_floats, random_signs, run
-from tvm import relax
+from relax_harness import (
+    kernel_kinds,
+    module,
+    operators,
+    random_floats,
+    random_signs,
+    run,
+    run_kernel,
+)
+from tvm import relax, te
 
+from bnn_tvm.kernels.dot import round_to_tf32 as round_in_kernel
 from bnn_tvm.passes.dataflow import dtype_of, main_bindings, op_name
 from bnn_tvm.passes.float_layers import float_layers
 from bnn_tvm.passes.fuse_regions import fuse_regions
 from bnn_tvm.passes.lower_regions import lower_regions
 from bnn_tvm.passes.quantize_layers import Scale, fits_int32, quantize_layers, quantize_weight
 from bnn_tvm.passes.round_layers import round_layers
+from bnn_tvm.passes.round_to_tf32 import round_numbers, round_to_tf32
 from bnn_tvm.target import get_target
 
 op = relax.op
@@ -48,6 +58,7 @@ def test_float_layers_are_those_that_do_not_run_on_bits(divided):
     "apply, dtype",
     [
         (lambda mod: round_layers(mod, RANGES), "bfloat16"),
+        (lambda mod: round_layers(mod, RANGES, dtype="float16"), "float16"),
         (lambda mod: quantize_layers(mod, RANGES), "uint8"),
     ],
 )
@@ -138,3 +149,36 @@ def test_rounding_is_that_of_bfloat16():
     mod = before_outlining(module(lambda g, x: g.dense(x, weight, "layer"), x.shape))
     (result,) = run(round_layers(mod, {"layer"}), [x])
     np.testing.assert_allclose(result, rounded(x) @ rounded(weight), rtol=1e-5, atol=1e-6)
+
+
+def test_tf32_layers_round_data_where_they_multiply_it(divided):
+    lowered, x = round_to_tf32(divided), random_floats(0, *SHAPE)
+    kinds = kernel_kinds(lower_regions(fuse_regions(lowered), get_target("x86-64")))
+    assert {"conv2d_tf32", "dense_tf32"} <= set(kinds) and not {"conv2d", "dense"} & set(kinds)
+    (before,), (stage,), (kernels,) = (
+        run(divided, [x]),
+        run(lowered, [x]),
+        run_outlined(lowered, [x]),
+    )
+    # The stage rounds its weights alone; what the last layer reads are few integers.
+    assert 0 < np.abs(stage - before).max() < 0.1 * np.abs(before).max()
+    np.testing.assert_allclose(kernels, stage, rtol=1e-6)
+
+
+def test_rounding_to_tf32_is_the_same_in_kernels_and_to_the_nearest():
+    x = np.concatenate([random_floats(0, 500), np.float32([0, -0.0, 1 + 2.0**-11, np.inf, 3e-39])])
+    data = te.placeholder(x.shape, "float32", "data")
+    rounded_data = te.compute(x.shape, lambda i: round_in_kernel(data[i]), name="rounded")
+    (given,) = run_kernel(te.create_prim_func([data, rounded_data]), [x])
+    np.testing.assert_array_equal(given.view(np.uint32), round_numbers(x).view(np.uint32))
+    finite = x[:500]
+    assert (np.abs(given[:500] - finite) <= np.abs(finite) * 2.0**-11).all()
+    assert given[502] == 1 + 2.0**-10 and not (given.view(np.uint32) & 0x1FFF).any()
+
+
+def test_tf32_is_the_product_of_rounded_numbers():
+    weight, x = random_floats(1, 8, 5), random_floats(0, 2, 8)
+    mod = before_outlining(module(lambda g, x: g.dense(x, weight, "layer"), x.shape))
+    (result,) = run_outlined(round_to_tf32(mod), [x])
+    expected = round_numbers(x).astype(np.float64) @ round_numbers(weight).astype(np.float64)
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from bnn_tvm.schedules import cuda
 from bnn_tvm.schedules.choices import walk
-from cuda_kernels_harness import AND, XOR, kernels, planes_kernel, small_map_kernel
+from cuda_kernels_harness import AND, XOR, kernels, number_kernels, planes_kernel, small_map_kernel
 from cuda_serial_harness import run_serially, schedule, serialize, without_instructions
 from relax_harness import random_floats, random_signs
 from tvm import relax
@@ -22,6 +22,7 @@ def operands(func, seed=0):
         "uint32": lambda shape: generator.integers(0, 2**32, shape, dtype=np.uint32),
         "int32": lambda shape: generator.integers(0, 3, shape).astype(np.int32),
         "float32": lambda shape: generator.standard_normal(shape).astype(np.float32),
+        "float16": lambda shape: generator.standard_normal(shape).astype(np.float16),
     }
     inputs = func.params[: -int(func.attrs[NUM_OUTPUTS])]
     return [draws[str(p.dtype)](tuple(int(extent) for extent in p.shape)) for p in inputs]
@@ -166,6 +167,16 @@ def float_network(g, x):
     return [scores, g.conv(signs, random_signs(5, 32, 64, 1, 1))]
 
 
+@pytest.mark.parametrize("precision, target", [("fp16", XOR), ("fp16", AND), ("tf32", AND)])
+def test_layers_in_lower_precision_equal_the_reference(precision, target):
+    found = number_kernels(precision, target)
+    assert len(found) == 4
+    for func in found:
+        scheduled = schedule(func, target)
+        assert scheduled.rule == "cuda.multiply"
+        check(func, scheduled.func, rtol=1e-4)
+
+
 FLOAT_RULES = {
     "conv2d": "cuda.multiply",
     "dense": "cuda.multiply",
@@ -178,7 +189,9 @@ FLOAT_RULES = {
 @pytest.mark.parametrize("kind", FLOAT_RULES)
 def test_float_layers_and_pooling_equal_the_reference(kind):
     found = kernels(float_network, (2, 3, 13, 13), kind="")
-    for func in [f for f in found if str(f.attrs[KERNEL]) == kind]:
+    alike = [f for f in found if str(f.attrs[KERNEL]) == kind]
+    assert alike
+    for func in alike:
         scheduled = schedule(func, AND)
         assert scheduled.rule == FLOAT_RULES[kind]
         check(func, scheduled.func, rtol=1e-4)
