@@ -30,9 +30,10 @@ from bnn_tvm.kernels.stages import ACCUMULATE, PACK, PADDED, PARTIAL, VALUE, WEI
 from bnn_tvm.target import Target
 
 from . import arm32_intrinsics, arm32_tile, arm_tile
+from .arm_code import Code
 from .arm_intrinsics import count_run, pack_intrinsic
 from .arm_packing import FLOATS_AT_ONCE, pack_row
-from .arm_step import Code, Step, count_step
+from .arm_step import Step, count_step
 from .choices import Choose
 from .outputs import Outputs, find_outputs
 from .rule import Rule, is_layer, kernel_kind

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .arm_code import Code
 from .arm_order import Operation, in_order
-from .arm_step import Code, Step
+from .arm_step import Step
 
 _REGISTERS = 16
 # Cycles of a Cortex-A7, about.
@@ -65,9 +66,10 @@ def write_step(step: Step) -> Code | None:
     forward = 4 * step.words_of_weights
     return Code(
         lines=tuple(in_order(_operations(step), pools)),
-        places=tuple(step.places),
+        sums=step.sums,
         keeps_sums=False,
-        moved=("ptr %weight0", *(f"ptr %at{p * step.sums_of_a_pixel}" for p in range(step.pixels))),
+        addresses=step.addresses(step.places),
+        moved=("ptr %weight0", *(f"ptr %at{p * step.sums.registers}" for p in range(step.pixels))),
         operands=(
             *(f"ptr %pixel{place}" for place in step.places),
             f"i32 {forward}",

@@ -8,8 +8,9 @@ other, the next one is compared.
 
 from __future__ import annotations
 
+from .arm_code import Code
 from .arm_order import Operation, in_order
-from .arm_step import WORDS_OF_A_REGISTER, Code, Step
+from .arm_step import WORDS_OF_A_REGISTER, Step
 
 _REGISTERS = 32
 # Cycles of LLVM's model of a Cortex-A53, in which loads end no sooner than what began before.
@@ -29,7 +30,7 @@ _PIXEL, _BITS = "pixel", "bits"
 
 def write_step(step: Step) -> Code | None:
     """Write a step in the assembly of 64-bit ARM; None if registers or the reach of loads end."""
-    first, last = step.weights + _PIXELS_AT_ONCE, _REGISTERS - step.sums
+    first, last = step.weights + _PIXELS_AT_ONCE, _REGISTERS - step.sums.count
     places = (0,) if step.fills_register else tuple(step.places)
     reached = 4 * step.words * step.span < _REACH_OF_LOAD and len(places) <= _MOST_ADDRESSES
     if not (reached and step.every > 0 and step.pixels > 1 and last - first >= _LEAST_BITS):
@@ -41,8 +42,9 @@ def write_step(step: Step) -> Code | None:
     }
     return Code(
         lines=tuple(in_order(_operations(step), pools)),
-        places=places,
+        sums=step.sums,
         keeps_sums=True,
+        addresses=step.addresses(places),
         moved=(),
         operands=(
             *(f"ptr %pixel{place}" for place in places),
@@ -55,12 +57,12 @@ def write_step(step: Step) -> Code | None:
 def _address_operand(step: Step, place: int) -> str:
     """Name the address that a pixel is loaded from: with an offset, that of the first."""
     number = 0 if step.fills_register else step.places.index(place)
-    return f"${2 * step.sums + number}"
+    return f"${2 * step.sums.count + number}"
 
 
 def _weight_operand(step: Step, position: int) -> str:
     addresses = 1 if step.fills_register else len(step.places)
-    return f"${2 * step.sums + addresses + position}"
+    return f"${2 * step.sums.count + addresses + position}"
 
 
 def _vector(text: str, reads: tuple[str, ...], writes: tuple[str, ...]) -> Operation:
@@ -78,7 +80,7 @@ def _operations(step: Step) -> list[Operation]:
         operations += _load_weights(step, position)
         for pixel in range(step.pixels):
             operations += _load_pixel(step, position, pixel)
-            for index in range(step.sums_of_a_pixel):
+            for index in range(step.sums.registers):
                 operations += _add_to_sum(step, position, pixel, index)
     return operations
 
@@ -129,6 +131,6 @@ def _add_to_sum(step: Step, position: int, pixel: int, index: int) -> list[Opera
             add = f"addp v{{{first}}}.16b, v{{{first}}}.16b, v{{{second}}}.16b"
             operations.append(_vector(add, (first, second), (first,)))
         names = names[::2]
-    number = pixel * step.sums_of_a_pixel + index
+    number = pixel * step.sums.registers + index
     add = f"uadalp ${number}.8h, v{{{names[0]}}}.16b"
     return [*operations, _vector(add, (names[0],), (f"sum{number}",))]
