@@ -149,6 +149,15 @@ class Target:
         is_known = self.architecture in ("x86_64", "aarch64")
         return is_known and self.has_vector_rules and not self.in_order
 
+    @property
+    def sums_by_planes(self) -> bool:
+        """Tell whether convolutions of images sum one plane after the other.
+
+        Their weights are neighbours then, as those of neighbouring numbers are; with AVX2 that
+        took up to 1.4 times as long.
+        """
+        return self.architecture == "aarch64"
+
     def info(self) -> TargetInfo:
         """Say what a package's manifest needs of this target."""
         return TargetInfo(self.id, self.triple, self.mcpu, self.cpu_flags, self.num_cores)

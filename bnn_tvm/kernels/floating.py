@@ -53,6 +53,7 @@ def gathered_conv(
     window: Window,
     pad_value: float,
     groups: GroupPlan,
+    by_planes: bool = False,
 ) -> te.Tensor:
     """Convolve what is computed element by element, such as an image in planes.
 
@@ -64,6 +65,9 @@ def gathered_conv(
         (N, *extents, C).
     weight, window, pad_value, groups
         As `conv` takes them, and it returns what that returns.
+    by_planes : bool
+        Whether one plane is summed after the other. Then the weights are
+        (output blocks, C of a block, *kernel, lanes).
     """
     padded = gather(data, shape, window, tirx.const(pad_value, "float32"))
 
@@ -71,22 +75,29 @@ def gathered_conv(
         *place, channel = index
         return padded(n, channel, *place)
 
-    return _convolve(pixel, shape[:-1], weight, window, groups)
+    return _convolve(pixel, shape[:-1], weight, window, groups, by_planes)
 
 
 def _convolve(
-    padded: Element, shape: Extents, weight: te.Tensor, window: Window, groups: GroupPlan
+    padded: Element,
+    shape: Extents,
+    weight: te.Tensor,
+    window: Window,
+    groups: GroupPlan,
+    by_planes: bool = False,
 ) -> te.Tensor:
     """Convolve padded data, of (N, *extents) pixels without the padding."""
-    blocks, *kernel, channels, lanes = (int(extent) for extent in weight.shape)
+    blocks, *kernel, lanes = (int(extent) for extent in weight.shape)
+    channels = kernel.pop(0 if by_planes else -1)
     batch, *extents = shape
     steps = [te.reduce_axis((0, extent), f"k{i}") for i, extent in enumerate(kernel)]
     channel = te.reduce_axis((0, channels), "kc")
+    summed = [channel, *steps] if by_planes else [*steps, channel]
 
     def dot(*index: Expr) -> Expr:
         n, *position, block, lane = index
         pixel = padded(n, *window.place(position, steps), groups.first(block, blocks) + channel)
-        return te.sum(pixel * weight(block, *steps, channel, lane), axis=[*steps, channel])
+        return te.sum(pixel * weight(block, *summed, lane), axis=summed)
 
     positions = window.output_size(tuple(extents))
     return te.compute((batch, *positions, blocks, lanes), dot, name=ACCUMULATE)

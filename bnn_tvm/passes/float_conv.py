@@ -69,9 +69,10 @@ class FloatConv:
         if may_filter and filtering.is_worthwhile(shape[1:-1]):
             return self._filter(data, shape, weight, filtering, pad_value)
         blocked, plan = block_float_weight(weight, groups, self.blocking)
-        filters = self.constant(blocked, WEIGHT)
+        by_planes = is_image and self.target.sums_by_planes
+        filters = self.constant(np.moveaxis(blocked, -2, 1) if by_planes else blocked, WEIGHT)
         if is_image:
-            return gathered_conv(data, shape, filters, window, pad_value, plan)
+            return gathered_conv(data, shape, filters, window, pad_value, plan, by_planes)
         return conv(data, filters, window, pad_value, plan)
 
     def _filter(
