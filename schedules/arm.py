@@ -31,6 +31,7 @@ from bnn_tvm.target import Target
 
 from . import arm32_intrinsics, arm32_tile, arm_tile
 from .arm_code import Code
+from .arm_floats import tile_floats
 from .arm_intrinsics import count_run, pack_intrinsic
 from .arm_packing import FLOATS_AT_ONCE, pack_row
 from .arm_step import Step, count_step
@@ -326,6 +327,12 @@ def _unroll_tile(sch: Schedule, pixels: LoopRV, vectors: LoopRV, lane: LoopRV) -
     sch.vectorize(lane)
 
 
+def _tile_floats(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
+    unit = _vector_unit(target)
+    fits = unit is not None and target.in_order and target.architecture == "aarch64"
+    return tile_floats(func, unit, choose) if unit is not None and fits else None
+
+
 def _tile_layer(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
     unit = _vector_unit(target)
     return None if unit is None else tile_layer(func, unit, choose)
@@ -373,6 +380,7 @@ def _stream(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | N
 RULES = (
     Rule("arm.bits", "hand", _tile_bits),
     Rule("arm.winograd", "hand", _tile_points),
+    Rule("arm.floats", "hand", _tile_floats),
     Rule("arm.register_tile", "hand", _tile_layer),
     Rule("arm.pack_rows", "hand", _pack_rows),
     Rule("arm.flatten", "hand", _flatten),

@@ -20,9 +20,11 @@ from bnn_tvm.zoo import get_model
 from .board import build_kernel
 from .inner_loop import find_inner_loop
 from .kernels import (
+    IMAGE,
     Layer,
     binary_layer,
     count_inputs,
+    float_dense,
     float_layer,
     packing,
     random_inputs,
@@ -32,6 +34,16 @@ from .network import PARTS, Executed, count_network
 app = typer.Typer()
 
 _BINARY = (Layer(56, 64), Layer(28, 128), Layer(14, 256), Layer(7, 512))
+# Float layers: output, inputs, kernel, stride.
+_FLOAT = (
+    (Layer(112, 64), IMAGE, 7, 2),
+    (Layer(32, 64), IMAGE, 3, 1),
+    (Layer(28, 128), 64, 1, 1),
+    (Layer(14, 256), 128, 1, 1),
+    (Layer(7, 512), 256, 1, 1),
+    (Layer(28, 128), 64, 3, 1),
+)
+_DENSE = (512, 1000)
 _BITS_OF_REGISTER = 128
 _FLOATS_OF_REGISTER = 4
 
@@ -66,13 +78,14 @@ def _cases(target: Target) -> list[Case]:
             name = f"binary 3x3, {layer}" + (", add, signs" if with_signs else "")
             func = binary_layer(layer, with_signs, target)
             cases.append(Case(name, func, layer.macs / _BITS_OF_REGISTER, count))
-    stem, down = Layer(112, 64), Layer(28, 128)
-    multiplied = 3 * 7 * 7 * stem.size**2 * stem.channels / _FLOATS_OF_REGISTER
-    cases.append(
-        Case("float 7x7, stride 2", float_layer(stem, 3, 7, 2, target), multiplied, multiply)
-    )
-    multiplied = 64 * down.size**2 * down.channels / _FLOATS_OF_REGISTER
-    cases.append(Case("float 1x1", float_layer(down, 64, 1, 1, target), multiplied, multiply))
+    for layer, inputs, kernel, stride in _FLOAT:
+        name = f"float {kernel}x{kernel}, stride {stride}, {inputs} to {layer}"
+        multiplied = inputs * kernel**2 * layer.size**2 * layer.channels / _FLOATS_OF_REGISTER
+        func = float_layer(layer, inputs, kernel, stride, target)
+        cases.append(Case(name, func, multiplied, multiply))
+    inputs, outputs = _DENSE
+    name, multiplied = f"float dense, {inputs} to {outputs}", inputs * outputs / _FLOATS_OF_REGISTER
+    cases.append(Case(name, float_dense(inputs, outputs, target), multiplied, multiply))
     packed = Layer(56, 64)
     floats = packed.size**2 * packed.channels
     cases.append(Case("packing, per float", packing(packed, target), floats, "ushl"))

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from bnn_tvm.errors import ToolchainError
 from bnn_tvm.target import Target
 
-_LABEL = re.compile(r"^(\.LBB\w+):")
-_BRANCH = re.compile(r"^\t(?:b|cbn?z|tbn?z)[.\w]*\t(?:\w+, )?(?:#\d+, )?(\.LBB\w+)")
+_LABEL = re.compile(r"^(\.L\w+):")
+_BRANCH = re.compile(r"^\t(?:b|cbn?z|tbn?z)[.\w]*\t(?:\w+, )?(?:#\d+, )?(\.L\w+)")
 _COMMENT = re.compile(r"\s*(//|@).*")
 _ITERATIONS = 100
 
@@ -73,9 +73,14 @@ def find_inner_loop(assembly: str, mnemonic: str) -> InnerLoop:
         As LLVM writes it.
     mnemonic : str
         What the loop is for, such as ``cnt`` or ``fmla``.
+
+    Returns
+    -------
+    InnerLoop
+        Empty if there is none.
     """
     loops = [InnerLoop(lines) for lines in _loops(assembly)]
-    return max(loops, key=lambda loop: loop.count(mnemonic))
+    return max(loops, key=lambda loop: loop.count(mnemonic), default=InnerLoop(()))
 
 
 def _loops(assembly: str) -> list[tuple[str, ...]]:

@@ -19,6 +19,8 @@ op = relax.op
 _RANDOM = np.random.default_rng(0)
 # Channels of the small layers around the one that is counted.
 _FEW = 8
+IMAGE = 3
+"""Channels of an image."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,10 @@ class _Writer:
         scale, shift = (relax.const(_floats(channels, 1, 1)) for _ in range(2))
         return self._emit(op.add(self._emit(op.multiply(x, scale)), shift))
 
+    def dense(self, x: relax.Expr, weight: np.ndarray, bias: np.ndarray) -> relax.Expr:
+        product = self._emit(op.matmul(x, relax.const(weight)))
+        return self._emit(op.add(product, relax.const(bias)))
+
     def add(self, x: relax.Expr, y: relax.Expr) -> relax.Expr:
         return self._emit(op.add(x, y))
 
@@ -111,19 +117,32 @@ def float_layer(
     ----------
     layer : Layer
         Its size is that of the output.
-    inputs, kernel, stride : int
+    inputs : int
+        `IMAGE` for an image, which lies in planes; else those that another layer computed, of
+        another number than the outputs.
+    kernel, stride : int
     target : Target
     """
 
     def body(write: _Writer, x: relax.Expr) -> list[relax.Expr]:
+        if inputs != IMAGE:
+            x = write.conv(x, _floats(inputs, IMAGE, 1, 1))
         weight = _floats(layer.channels, inputs, kernel, kernel)
         y = write.conv(x, weight, strides=stride, padding=kernel // 2)
         return [write.affine(y, layer.channels)]
 
     size = layer.size * stride
-    return _kernel_of_channels(
-        _lower(body, (1, inputs, size, size), target), "conv2d", layer.channels
-    )
+    lowered = _lower(body, (1, IMAGE, size, size), target)
+    return _kernel_of_channels(lowered, "conv2d", layer.channels)
+
+
+def float_dense(inputs: int, outputs: int, target: Target) -> tirx.PrimFunc:
+    """Lower a float dense layer of one image, with bias."""
+
+    def body(write: _Writer, x: relax.Expr) -> list[relax.Expr]:
+        return [write.dense(x, _floats(inputs, outputs), _floats(outputs))]
+
+    return _kernel_of_channels(_lower(body, (1, inputs), target), "dense", outputs)
 
 
 def packing(layer: Layer, target: Target) -> tirx.PrimFunc:

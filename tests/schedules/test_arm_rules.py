@@ -33,7 +33,8 @@ def test_every_kind_of_kernel(target, tmp_path):
     rules = same_as_the_host(
         module(network, SHAPE), [random_floats(0, *SHAPE)], tmp_path, target, 1e-4
     )
-    assert {"arm.bits", "arm.register_tile", "arm.stream"} <= rules
+    floats = "arm.floats" if target == "cortex-a53" else "arm.register_tile"
+    assert {"arm.bits", floats, "arm.stream"} <= rules
 
 
 @pytest.mark.parametrize("target", ["cortex-a53", "cortex-a72", "armv7-neon"])
@@ -74,3 +75,52 @@ def test_stems_in_fewer_multiplications(pooled, tmp_path):
     image = [random_floats(0, *shape)]
     rules = same_as_the_host(module(stem, shape), image, tmp_path, "cortex-a72", 1e-4)
     assert "arm.winograd" in rules and "arm.stream" not in rules
+
+
+def floats_as_on_the_host(block, shape, tmp_path):
+    """Compute a float layer by the rule that writes its products out; sums round in any order."""
+    rules = same_as_the_host(
+        module(block, shape), [random_floats(0, *shape)], tmp_path, "cortex-a53", 2e-5
+    )
+    assert "arm.floats" in rules
+
+
+@pytest.mark.parametrize(
+    "channels, kernel, options",
+    [
+        (20, 1, {}),
+        (64, 1, {}),
+        (6, 3, {"padding": 1}),
+        (16, 3, {"padding": 1, "strides": 2}),
+        (32, 3, {"padding": 2, "dilation": 2}),
+    ],
+)
+def test_runs_of_channels_are_multiplied(channels, kernel, options, tmp_path):
+    def block(g, x):
+        y = g.conv(x, random_floats(1, channels, 3, 1, 1))
+        return g.conv(y, random_floats(2, 24, channels, kernel, kernel), **options)
+
+    floats_as_on_the_host(block, (1, 3, 4, 14), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "kernel, options",
+    [
+        ((7, 7), {"padding": 3, "strides": 2}),
+        ((3, 3), {"padding": 1}),
+        ((5, 5), {"dilation": (2, 1)}),
+        ((3, 11), {"padding": (1, 5)}),
+    ],
+)
+def test_rows_of_images_are_multiplied(kernel, options, tmp_path):
+    def block(g, x):
+        return g.conv(x, random_floats(1, 16, 3, *kernel), **options)
+
+    floats_as_on_the_host(block, (1, 3, 12, 28), tmp_path)
+
+
+def test_rows_of_a_batch_are_multiplied_and_signs_packed(tmp_path):
+    def block(g, x):
+        return g.dense(g.sign(g.dense(x, random_floats(1, 48, 64))), random_signs(2, 64, 8))
+
+    floats_as_on_the_host(block, (6, 48), tmp_path)
