@@ -25,6 +25,7 @@ from .package.precision import (
 )
 from .passes.dataflow import Emitter, main_result, rebuild_main, visit_bindings
 from .passes.float_layers import float_layers
+from .passes.fold_scales import fold_scales
 from .passes.fuse_regions import fuse_regions
 from .passes.lower_regions import lower_regions
 from .passes.quantize_layers import quantize_layers
@@ -138,7 +139,8 @@ def lower_precision(
     rounded = round_layers(mod, named[BF16], named[BF16_WEIGHTS])
     rounded = round_layers(rounded, named[FP16], dtype="float16")
     rounded = round_to_tf32(rounded) if named[TF32] else rounded
-    lowered = quantize_layers(rounded, {name: ranges[name] for name in named[INT8]})
+    quantized = quantize_layers(rounded, {name: ranges[name] for name in named[INT8]})
+    lowered = fold_scales(quantized)
     return lowered, exact, list(_run(lowered, data, target))
 
 
