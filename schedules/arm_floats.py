@@ -47,12 +47,12 @@ def tile_floats(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedu
         return None
     tile = choose("tile", list(options))
     vectors = max(tile.vectors, step)
-    here, inside = tile_output(sch, outputs, tile.pixels, vectors * lanes, unit, choose)
+    here, inside, passes = tile_output(sch, outputs, tile.pixels, vectors * lanes, unit, choose)
     around = loops_to(sch, outputs.main, here)
     compute_outputs(sch, outputs, inside, unit)
     _multiply_tile(sch, here, options[tile])
     fill_padded(sch, unit)
-    return prefetch_weights(sch, around, blocks // vectors)
+    return prefetch_weights(sch, around, blocks // vectors, passes)
 
 
 def _rank_tiles(sch: Schedule, step: int) -> list[_Option]:

@@ -26,7 +26,9 @@ _MOST_WRITTEN_OUT = 16
 _READ, _INTO_L2, _DATA = 0, 2, 1
 
 
-def prefetch_weights(sch: Schedule, loops: Sequence[LoopRV], channel_tiles: int) -> Schedule:
+def prefetch_weights(
+    sch: Schedule, loops: Sequence[LoopRV], channel_tiles: int, passes: int
+) -> Schedule:
     """Spread the lines of the next channel tile's weights over the pixel tiles of this one.
 
     Parameters
@@ -36,6 +38,8 @@ def prefetch_weights(sch: Schedule, loops: Sequence[LoopRV], channel_tiles: int)
     loops : sequence of LoopRV
         All loops around one tile of pixels, the outermost first.
     channel_tiles : int
+    passes : int
+        How often all channel tiles come.
 
     Returns
     -------
@@ -52,8 +56,10 @@ def prefetch_weights(sch: Schedule, loops: Sequence[LoopRV], channel_tiles: int)
     for loop in map(sch.get, loops):
         step, steps = step * loop.extent + loop.loop_var, steps * int(loop.extent)
     innermost = loop.loop_var
+    steps //= passes
     lines = -(-elements // (steps * line))
-    start = (step + steps // channel_tiles) * lines * line
+    step += steps // channel_tiles
+    start = (step if passes == 1 else step % steps) * lines * line
 
     def insert(loop: tirx.For) -> tirx.For:
         if not loop.loop_var.same_as(innermost):

@@ -55,9 +55,12 @@ def loops_to(sch: Schedule, block: SBlockRV, last: LoopRV) -> list[LoopRV]:
 
 def count_iterations(sch: Schedule, output: SBlockRV) -> int:
     """Count the elements that a kernel sums, or those of its output if it sums none."""
-    block = find_block(sch, ACCUMULATE)
-    axes = sch.get(output if block is None else block).iter_vars
-    return math.prod(int(var.dom.extent) for var in axes)
+    blocks = sch.get_child_blocks(sch.get_sblock("root"))
+    sums = [block for block in blocks if sch.get(block).name_hint.startswith(ACCUMULATE)]
+    return max(
+        math.prod(int(var.dom.extent) for var in sch.get(block).iter_vars)
+        for block in sums or [output]
+    )
 
 
 def keep_in_registers(sch: Schedule, block: SBlockRV) -> None:

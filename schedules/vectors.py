@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tvm import DataType, tirx
 from tvm.s_tir import Schedule
@@ -64,6 +65,22 @@ class VectorUnit:
         return self.target.vector_bits // 32
 
 
+class TileLoops(NamedTuple):
+    """Loops around the tiles of an output.
+
+    Attributes
+    ----------
+    tiles, groups : LoopRV
+        Around one tile, and over its groups of channels.
+    passes : int
+        How often all channel tiles are passed through.
+    """
+
+    tiles: LoopRV
+    groups: LoopRV
+    passes: int
+
+
 def tile_layer(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedule | None:
     """Keep a tile of pixels times channel vectors in registers over the whole reduction.
 
@@ -80,14 +97,14 @@ def tile_layer(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedul
     tile = choose("tile", _rank_tiles(sch, step, unit))
     sums = _split_sum(sch, tile) if kernel_kind(func) == "dense" else None
     vectors = max(tile.vectors, step)
-    here, inside = tile_output(sch, outputs, tile.pixels, vectors * lanes, unit, choose)
+    here, inside, passes = tile_output(sch, outputs, tile.pixels, vectors * lanes, unit, choose)
     around = loops_to(sch, outputs.main, here)
     compute_outputs(sch, outputs, inside, unit)
     _accumulate_in_registers(sch, here, tile.vectors)
     if sums is not None:
         _keep_sums_apart(sch, sums, here)
     fill_padded(sch, unit)
-    return prefetch_weights(sch, around, blocks // vectors)
+    return prefetch_weights(sch, around, blocks // vectors, passes)
 
 
 def _rank_tiles(sch: Schedule, step: int, unit: VectorUnit) -> list[Tile]:
@@ -126,21 +143,20 @@ def fill_padded(sch: Schedule, unit: VectorUnit) -> None:
 
 def tile_output(
     sch: Schedule, outputs: Outputs, pixels: int, channels: int, unit: VectorUnit, choose: Choose
-) -> tuple[LoopRV, LoopRV]:
+) -> TileLoops:
     """Tile the loops of an output as `tile_loops`, and share rows and channel tiles among threads.
 
     They are shared if that is worth waking them.
     """
-    rows = len(spatial_extents(sch, outputs.main)) - 3
-    here, groups = tile_loops(sch, outputs, pixels, channels, unit, choose)
-    share_among_threads(sch, outputs.main, 2 + rows)
-    return here, groups
+    loops = tile_loops(sch, outputs, pixels, channels, unit, choose)
+    share_among_threads(sch, outputs.main, len(loops_to(sch, outputs.main, loops.tiles)) - 1)
+    return loops
 
 
 def tile_loops(
     sch: Schedule, outputs: Outputs, pixels: int, channels: int, unit: VectorUnit, choose: Choose
-) -> tuple[LoopRV, LoopRV]:
-    """Tile the loops of an output; return the loop around one tile, and that over its groups.
+) -> TileLoops:
+    """Tile the loops of an output.
 
     A group is as many channels as one word holds, where signs are packed, or one vector.
     """
@@ -155,10 +171,33 @@ def tile_loops(
     x_tiles, in_x = sch.split(x, [None, pixels])
     batch, rows = outer[:1], outer[1:]
     sch.reorder(*batch, channel_tiles, *rows, x_tiles, in_x, *inner)
-    if extent(sch, channel_tiles) > 1 and choose("outside", ("channels", "rows")) == "rows":
-        sch.reorder(*rows, channel_tiles)
+    passes = 1
+    if extent(sch, channel_tiles) > 1:
+        if choose("outside", ("channels", "rows")) == "rows":
+            sch.reorder(*rows, channel_tiles)
+        elif rows:
+            passes = _halve_rows(sch, channel_tiles, rows[0])
     sch.unroll(in_x)
-    return x_tiles, groups
+    return TileLoops(x_tiles, groups, passes)
+
+
+def _halve_rows(sch: Schedule, channel_tiles: LoopRV, rows: LoopRV) -> int:
+    """Pass all channel tiles over one half of the rows, then over the other.
+
+    Two threads then work on rows of their own in every layer, and find what they read in the cache
+    of their core. Of an odd number of rows one thread would have more to do than the other:
+    then there is one pass.
+
+    Returns
+    -------
+    int
+        Passes over the channel tiles.
+    """
+    if extent(sch, rows) % 2:
+        return 1
+    half, row = sch.split(rows, [2, None])
+    sch.reorder(half, channel_tiles, row)
+    return 2
 
 
 def share_among_threads(sch: Schedule, output: SBlockRV, loops: int) -> None:
@@ -345,7 +384,7 @@ def stream(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedule | 
         # A copy with a border would cost as much as the pooling.
         sch.compute_inline(padded)
     channels = spatial_extents(sch, outputs.main)[-1] * outputs.channels_per_element
-    here, inside = tile_output(sch, outputs, 1, channels, unit, choose)
+    here, inside, _ = tile_output(sch, outputs, 1, channels, unit, choose)
     compute_outputs(sch, outputs, inside, unit)
     pool = find_block(sch, ACCUMULATE)
     if pool is not None:

@@ -60,7 +60,7 @@ def tile_points(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedu
     if rows is None:
         channels = max(tile.vectors, step) * lanes
         pixels = tile.pixels * RESULTS
-        here, inside = tile_output(sch, outputs, pixels, channels, unit, choose)
+        here, inside, _ = tile_output(sch, outputs, pixels, channels, unit, choose)
         sch.compute_inline(sch.get_sblock(COMBINED))
         compute_outputs(sch, outputs, inside, unit)
     else:
@@ -80,7 +80,7 @@ def _pool_in_bands(
     A band computes anew what the one before it has read too: few rows, if it is high.
     """
     channels = spatial_extents(sch, outputs.main)[-1] * outputs.channels_per_element
-    here, inside = tile_loops(sch, outputs, 1, channels, unit, choose)
+    here, inside, _ = tile_loops(sch, outputs, 1, channels, unit, choose)
     row = sch.get_loops(outputs.main)[2]
     band, _ = sch.split(row, [None, choose("band", _rank_bands(sch, rows, row, unit))])
     around = sch.fuse(*loops_to(sch, outputs.main, band))

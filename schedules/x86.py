@@ -77,7 +77,7 @@ def _tile_dots(
         return None
     step = max(outputs.group // lanes, 1)
     tile = choose("tile", rank_dot_tiles(x, blocks, step, unit.target))
-    here, inside = tile_output(sch, outputs, tile.pixels, tile.vectors * lanes, unit, choose)
+    here, inside, _ = tile_output(sch, outputs, tile.pixels, tile.vectors * lanes, unit, choose)
     compute_outputs(sch, outputs, inside, unit)
     accumulate_dots(sch, here, dot)
     fill_padded(sch, unit)
