@@ -10,7 +10,7 @@ import numpy as np
 
 from bnn_tvm.benchmark.layers import bind_random
 from bnn_tvm.benchmark.measure import Call
-from bnn_tvm.runtime import Session
+from bnn_tvm.runtime import Session, aligned_empty
 
 from .cases import BF16, F32, IMAGE, MXNET, ONNXRUNTIME, OPENVINO, OURS, WHOLE, Entry
 from .prepare import entry_path
@@ -49,7 +49,9 @@ def _open_package(path: Path, entry: Entry) -> Contender:
 
     def bind(x: np.ndarray) -> Call:
         if entry.layer == WHOLE:
-            return lambda: session.run(x)
+            aligned = aligned_empty(x.shape, str(x.dtype))
+            aligned[...] = x
+            return lambda: session.run(aligned)
         kernel = session.manifest.layers[entry.layer].kernel
         return bind_random(session, session.manifest.kernel(kernel))
 

@@ -85,7 +85,8 @@ class Session:
         ----------
         *arrays : np.ndarray
             The inputs in the order of ``manifest.inputs``, with exactly their shapes and
-            dtypes; or one mapping from input name to array.
+            dtypes; or one mapping from input name to array. An array from `aligned_empty` is read
+            in place, others are copied first.
 
         Returns
         -------
@@ -99,12 +100,25 @@ class Session:
             Nothing is cast: float64 is refused where float32 is expected.
         """
         inputs = _ordered(self.manifest.inputs, arrays)
+        tensors = self._upload(inputs) if self._on_gpu else self._place(inputs)
+        use_threads(self.threads)
+        return _copy_out(self._main(*tensors))
+
+    def _upload(self, inputs: Sequence[np.ndarray]) -> list[Any]:
         for buffer, array in zip(self._buffers, inputs, strict=True):
             np.copyto(buffer, array)
-        if self._on_gpu:
-            gpu.upload(self._buffers, self._tensors)
-        use_threads(self.threads)
-        return _copy_out(self._main(*self._tensors))
+        gpu.upload(self._buffers, self._tensors)
+        return self._tensors
+
+    def _place(self, inputs: Sequence[np.ndarray]) -> list[Any]:
+        """Lend arrays that kernels can read where they lie; copy others to where they can."""
+        tensors = list(self._tensors)
+        for index, array in enumerate(inputs):
+            if _can_lend(array):
+                tensors[index] = _as_tensor(array)
+            else:
+                np.copyto(self._buffers[index], array)
+        return tensors
 
     def bind_kernel(self, name: str, arrays: Sequence[np.ndarray]) -> Callable[[], None]:
         """Prepare calls of a single kernel of the library.
@@ -182,6 +196,12 @@ def aligned_empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
     raw = np.empty(size + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def _can_lend(array: np.ndarray) -> bool:
+    """Tell whether an array's memory is what kernels expect; DLPack lends no read-only one."""
+    flags = array.flags
+    return flags.c_contiguous and flags.writeable and array.ctypes.data % ALIGNMENT == 0
 
 
 def _ordered(expected: Sequence[TensorInfo], given: tuple[Any, ...]) -> list[np.ndarray]:

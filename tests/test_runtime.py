@@ -59,6 +59,15 @@ def test_inputs_at_any_address(classifier, offset):
     np.testing.assert_array_equal(classifier.run(x), classifier.run(inputs()))
 
 
+def test_aligned_inputs_are_read_in_place(classifier, classifier_weight, monkeypatch):
+    session, x = Session(classifier), aligned_empty((2, 8), "float32")
+    monkeypatch.setattr(np, "copyto", None)
+    for seed in range(2):
+        x[...] = inputs(seed)
+        np.testing.assert_allclose(session.run(x), expected(x, classifier_weight), rtol=1e-5)
+        np.testing.assert_array_equal(x, inputs(seed))
+
+
 def test_inputs_of_any_strides_and_read_only(classifier):
     wide = np.zeros((8, 4), np.float32)
     wide[:, ::2] = inputs().T
