@@ -310,7 +310,8 @@ def _warn_of_differences(log: TuneLog | None, scheduled: ScheduledModule, target
     sources = {kernel.source for kernel in scheduled.kernels.values()}
     if log is None or TUNED not in sources:
         return
-    same_machine = target.architecture == LocalDevice.detect().architecture
+    is_here = target.architecture == LocalDevice.detect().architecture
+    same_machine = is_here and not isinstance(target, CudaTarget)
     if differences := log.environment.differences(describe_environment(target), same_machine):
         warnings.warn(
             f"the tuning log of {target.id} was measured with {'; '.join(differences)}: "

@@ -20,7 +20,7 @@ CUDA_MAJOR = 13
 """Of the CUDA runtime that the TVM wheel is linked with."""
 
 _CUDART = f"libcudart.so.{CUDA_MAJOR}"
-_FIRST, _EXISTS, _COMPUTE_VERSION = 0, 0, 4
+_FIRST, _EXISTS, _COMPUTE_VERSION, _NAME = 0, 0, 4, 5
 
 CUDA = 2
 """The device type of NVIDIA GPUs in DLPack."""
@@ -59,6 +59,18 @@ def check_gpu(architecture: str) -> None:
             f"wrong architecture: {needs} and this one's compute capability is {version}; "
             f"compile with --target sm_{version.replace('.', '')}"
         )
+
+
+def gpu_name() -> str:
+    """Name the first GPU of this machine, as its driver does; '' if there is none that works."""
+    import tvm_ffi
+
+    try:
+        load_cuda_library()
+    except OSError:
+        return ""
+    attribute = tvm_ffi.get_global_func("runtime.GetDeviceAttr")
+    return str(attribute(CUDA, _FIRST, _NAME)) if attribute(CUDA, _FIRST, _EXISTS) else ""
 
 
 def _hint(reason: str) -> str:

@@ -278,9 +278,8 @@ def get_processor(name: str, instruction: str = "") -> Target:
     target = get_target(name, instruction)
     if isinstance(target, CudaTarget):
         raise TargetError(
-            f"{name} is a GPU, which gets packages that are compiled by hand rules only, with "
-            "float layers in float32; choose a processor for C packages, for tuning and for lower "
-            "precision (bnn-tvm targets)"
+            f"{name} is a GPU, which has no C packages and, of lower precisions, fp16 and tf32; "
+            "choose one of these, or a processor (bnn-tvm targets)"
         )
     return target
 

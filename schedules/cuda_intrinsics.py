@@ -16,9 +16,7 @@ _PREFIX = "bnn.cuda.multiply"
 SHARED = "shared.dyn"
 """Where blocks keep what their threads share: as much as a kernel asks for."""
 
-# How words of rows and columns are multiplied: of 8 words of K at once, or of 4 and half the tile.
-# A word is 32 bits, two float16 or one tf32.
-_MMA = {
+MMA = {
     "and": """
 __device__ __forceinline__ void bnn_mma_and(
     int* c, unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned w0, unsigned w1) {
@@ -76,6 +74,10 @@ __device__ __forceinline__ void bnn_mma_tf32(
         "r"(bnn_round_to_tf32(a3)), "r"(w0), "r"(w1));
 }""",
 }
+"""CUDA functions that multiply words of rows and columns, by the form: of 8 words of K.
+
+A word is 32 bits, two float16 or one tf32.
+"""
 _MULTIPLY = """
 __device__ __forceinline__ void {name}({sum}* c, const void* rows, const void* columns) {{
   const int lane = threadIdx.x & 31, group = lane >> 2, quad = lane & 3;
@@ -273,4 +275,4 @@ def _source(name: str, form: str, rows: int, columns: int, words: int) -> str:
     total = _C_TYPES[_DTYPES[form][1]]
     sizes = {"rows": rows, "columns": columns, "words": words, "each": each, "sum": total}
     multiply = _MULTIPLY.format(name=name, vector=f"uint{each}", products=products, **sizes)
-    return f"#ifndef BNN_MMA_{form}\n#define BNN_MMA_{form}{_MMA[form]}\n#endif{multiply}\n"
+    return f"#ifndef BNN_MMA_{form}\n#define BNN_MMA_{form}{MMA[form]}\n#endif{multiply}\n"

@@ -21,7 +21,8 @@ _MOST_SUM_TILES, _MOST_NUMBER_TILES = 32, 16
 _MOST_WARPS = 8
 # Warps that keep the four tensor cores of a multiprocessor busy.
 _ENOUGH_WARPS = 4
-_MOST_OFFERED = 12
+# Fewer where blocks share K: the search is for the number of these first.
+_MOST_OFFERED, _MOST_OFFERED_SPLIT = 8, 4
 _SIZES = (1, 2, 4, 8)
 
 
@@ -113,7 +114,8 @@ def rank_gemm_tiles(size: GemmSize, target: CudaTarget) -> list[GemmTile]:
         return rounds * work * idle, -blocks, str(tile)
 
     fitting = [tile for tile in _candidates(size) if _fits(tile, size, target)]
-    return sorted(fitting, key=seconds)[:_MOST_OFFERED]
+    most = _MOST_OFFERED if size.splits == 1 else _MOST_OFFERED_SPLIT
+    return sorted(fitting, key=seconds)[:most]
 
 
 def _candidates(size: GemmSize) -> Iterator[GemmTile]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -11,6 +12,8 @@ from pathlib import Path
 from ..errors import ToolchainError
 from ..gpu import find_cuda_folder
 from ..target import CudaTarget
+
+_RELEASE = re.compile(r"release (\d+\.\d+)")
 
 
 def find_nvcc() -> str:
@@ -34,6 +37,19 @@ def find_nvcc() -> str:
             "pip install 'bnn_tvm[cuda]', or put that of a CUDA toolkit on the path"
         )
     return found
+
+
+def nvcc_version() -> str:
+    """Return nvcc's release, such as ``13.0``.
+
+    Raises
+    ------
+    ToolchainError
+        If there is no nvcc.
+    """
+    done = subprocess.run([find_nvcc(), "--version"], capture_output=True, text=True)
+    found = _RELEASE.search(done.stdout)
+    return found[1] if found else "unknown"
 
 
 def compile_fatbin(source: str, target: CudaTarget) -> bytes:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import tvm
 
+from ..cuda.nvcc import nvcc_version
 from ..device import processor_name
-from ..target import Target
+from ..gpu import gpu_name
+from ..target import CudaTarget, Target
 
 
 @dataclass(frozen=True)
@@ -20,9 +22,9 @@ class TuningEnvironment:
     target : str
         Id of the target that the kernels were compiled for.
     machine : str
-        Model of the processor that ran them.
+        Model of the processor or the GPU that ran them.
     versions : dict of str to str
-        Of ``bnn_tvm``, ``tvm`` and ``llvm``.
+        Of ``bnn_tvm``, ``tvm`` and what makes machine code, ``llvm`` or ``nvcc``.
     """
 
     target: str
@@ -46,9 +48,15 @@ class TuningEnvironment:
 
 def describe_environment(target: Target, machine: str = "") -> TuningEnvironment:
     """Describe this process on this machine, or on a machine of the given name."""
+    is_gpu = isinstance(target, CudaTarget)
     versions = {
         "bnn_tvm": importlib.metadata.version("bnn_tvm"),
         "tvm": tvm.__version__,
-        "llvm": str(tvm.target.codegen.llvm_version_major()),
+        **({"nvcc": nvcc_version()} if is_gpu else {"llvm": _llvm_version()}),
     }
-    return TuningEnvironment(target.id, machine or processor_name(), versions)
+    here = gpu_name() if is_gpu else processor_name()
+    return TuningEnvironment(target.id, machine or here, versions)
+
+
+def _llvm_version() -> str:
+    return str(tvm.target.codegen.llvm_version_major())

@@ -9,7 +9,8 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
 from ..errors import ToolchainError
-from ..target import Target
+from ..target import CudaTarget, Target
+from .gpu_limits import gpu_peak_kernel
 from .measuring import Measure
 
 # Words that each sum runs over, vectors of a tile, tiles: what they load fits the smallest L1.
@@ -32,7 +33,10 @@ def measure_peak(target: Target, binary: bool, measure: Measure) -> float:
     ToolchainError
         If the kernel cannot be built or run: no other could be.
     """
-    schedule, macs = _peak_kernel(target, binary)
+    if isinstance(target, CudaTarget):
+        schedule, macs = gpu_peak_kernel(target, binary)
+    else:
+        schedule, macs = _peak_kernel(target, binary)
     (outcome,) = measure([schedule], _SAMPLES)
     if outcome.error:
         raise ToolchainError(

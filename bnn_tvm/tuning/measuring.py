@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import shutil
 from collections.abc import Callable, Sequence
@@ -16,11 +15,10 @@ from tvm.s_tir import meta_schedule as ms
 from ..device import LocalDevice
 from ..errors import ToolchainError
 from ..target import Target
-from ..toolchain import find_linker
 from . import workers
 
 # A schedule that takes longer to compile or to run than this is not worth waiting for, seconds.
-_BUILD_TIMEOUT, _RUN_TIMEOUT = 60.0, 30.0
+BUILD_TIMEOUT, RUN_TIMEOUT = 60.0, 30.0
 # Milliseconds that one sample lasts at least.
 SAMPLE_MILLISECONDS = 10
 
@@ -58,7 +56,7 @@ def measure_locally(target: Target) -> Measure:
     LocalDevice.detect().check_runs(target.info())
     require_packages()
     runner = ms.runner.LocalRunner(
-        timeout_sec=_RUN_TIMEOUT,
+        timeout_sec=RUN_TIMEOUT,
         evaluator_config=ms.runner.EvaluatorConfig(1, 1, SAMPLE_MILLISECONDS),
         initializer=workers.use_one_thread,
     )
@@ -84,11 +82,16 @@ def measure_with(target: Target, runner: Any) -> Measure:
     """Prepare to build here and to measure with a runner of MetaSchedule."""
     builder = ms.builder.LocalBuilder(
         max_workers=1,
-        timeout_sec=_BUILD_TIMEOUT,
+        timeout_sec=BUILD_TIMEOUT,
         initializer=workers.register_operators,
         f_build=workers.build_kernel,
-        f_export=functools.partial(workers.export_kernel, find_linker(target)),
+        f_export=workers.exporter(target),
     )
+    return measure_built(target, builder, runner, "cpu")
+
+
+def measure_built(target: Target, builder: Any, runner: Any, device: str) -> Measure:
+    """Prepare to measure with a builder and a runner of MetaSchedule on a kind of device."""
     compile_for = target.to_tvm()
 
     def measure(schedules: Sequence[Schedule], samples: int) -> list[Outcome]:
@@ -96,7 +99,7 @@ def measure_with(target: Target, runner: Any) -> Measure:
         built = builder.build(inputs)
         try:
             arguments = ms.arg_info.ArgInfo.from_entry_func(schedules[0].mod)
-            return _run_in_turn(runner, built, arguments, samples)
+            return _run_in_turn(runner, built, arguments, samples, device)
         finally:
             for result in built:
                 if result.artifact_path is not None:
@@ -105,14 +108,16 @@ def measure_with(target: Target, runner: Any) -> Measure:
     return measure
 
 
-def _run_in_turn(runner: Any, built: Sequence[Any], arguments: Any, samples: int) -> list[Outcome]:
+def _run_in_turn(
+    runner: Any, built: Sequence[Any], arguments: Any, samples: int, device: str
+) -> list[Outcome]:
     """Take a sample of each library, then the next of each: what disturbs one disturbs all."""
     seconds: list[list[float]] = [[] for _ in built]
     errors = [_first_line(result.error_msg) for result in built]
     for _ in range(samples):
         alive = [place for place, error in enumerate(errors) if not error]
         inputs = [
-            ms.runner.RunnerInput(built[place].artifact_path, "cpu", arguments) for place in alive
+            ms.runner.RunnerInput(built[place].artifact_path, device, arguments) for place in alive
         ]
         for place, future in zip(alive, runner.run(inputs), strict=True):
             result = future.result()

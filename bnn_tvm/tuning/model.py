@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from ..compiler import Progress, Shape, prepare
+from ..errors import TargetError
 from ..importer import Graph
-from ..target import get_processor
+from ..target import CudaTarget, Target, get_target
 from .board import Board, measure_on_board
 from .environment import describe_environment
 from .jobs import Result, Show, open_folder, tune
-from .measuring import measure_locally
+from .measuring import Measure, measure_locally
+from .on_gpu import measure_on_gpu
 from .tasks import find_tasks
 
 
@@ -64,8 +66,8 @@ def tune_model(
     ModelError, InputError, TargetError
         As `bnn_tvm.compile`.
     """
-    tuned_for = get_processor(target)
-    measure = measure_on_board(tuned_for, board) if board else measure_locally(tuned_for)
+    tuned_for = get_target(target)
+    measure = _prepare_to_measure(tuned_for, board)
     now = describe_environment(tuned_for, board.processor if board else "")
     folder = Path(tune_log or Path("tune_logs") / tuned_for.id)
     with open_folder(folder, tuned_for, now, resume) as journal:
@@ -74,6 +76,17 @@ def tune_model(
         )
         tasks = find_tasks(prepared.lowered, prepared.manifest.kernels, tuned_for)
         return tune(tasks, tuned_for, folder, journal, trials, measure, show or _show_nothing)
+
+
+def _prepare_to_measure(target: Target, board: Board | None) -> Measure:
+    if not isinstance(target, CudaTarget):
+        return measure_on_board(target, board) if board else measure_locally(target)
+    if board:
+        raise TargetError(
+            f"kernels of GPUs such as {target.id} are tuned on the machine that has the card; "
+            "run bnn-tvm tune there, without --rpc and --tracker"
+        )
+    return measure_on_gpu(target)
 
 
 def _show_nothing(*status: object) -> None:
