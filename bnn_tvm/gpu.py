@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ CUDA_MAJOR = 13
 
 _CUDART = f"libcudart.so.{CUDA_MAJOR}"
 _FIRST, _EXISTS, _COMPUTE_VERSION, _NAME = 0, 0, 4, 5
+
+_TIMED = "bnn_tvm.timed"
 
 CUDA = 2
 """The device type of NVIDIA GPUs in DLPack."""
@@ -151,6 +155,71 @@ def download(tensor: Any) -> np.ndarray:
 def holds(tensor: Any) -> bool:
     """Tell whether a tensor lies on a GPU."""
     return bool(tensor.device.dlpack_device_type() == CUDA)
+
+
+@dataclass(frozen=True)
+class GpuCall:
+    """A call of a function on tensors that lie on the GPU.
+
+    Attributes
+    ----------
+    function : callable
+        Of a loaded library.
+    tensors : sequence
+    """
+
+    function: Callable[..., Any]
+    tensors: Sequence[Any]
+
+    def __call__(self) -> None:
+        """Run it and wait until it is done."""
+        self.function(*self.tensors)
+        synchronize()
+
+    def seconds(self, calls: int) -> float:
+        """Measure so many calls, one started behind the other, by the GPU's own events."""
+        return measure_calls(self.function, self.tensors, calls)
+
+
+def measure_calls(
+    function: Callable[..., Any], tensors: Sequence[Any], calls: int, device_type: int = CUDA
+) -> float:
+    """Measure calls by the clock of a device, behind one that is not timed.
+
+    Parameters
+    ----------
+    function : callable
+    tensors : sequence
+        Its arguments.
+    calls : int
+    device_type : int
+        Of DLPack; a GPU's clock are its events.
+
+    Returns
+    -------
+    float
+        Seconds of all calls.
+    """
+    import tvm_ffi
+
+    # The only timer of TVM's runtime takes functions by their name.
+    tvm_ffi.register_global_func(_TIMED, function, override=True)
+    make_timer = tvm_ffi.get_global_func("runtime.RPCTimeEvaluator")
+    once, as_long_as_it_takes, no_pause, no_flush = 1, (0, 0), (0, 1), 0
+    timer = make_timer(
+        None,
+        _TIMED,
+        device_type,
+        _FIRST,
+        calls,
+        once,
+        *as_long_as_it_takes,
+        *no_pause,
+        no_flush,
+        "",
+    )
+    (mean,) = struct.unpack("@d", bytes(timer(*tensors)))
+    return float(mean) * calls
 
 
 def synchronize() -> None:

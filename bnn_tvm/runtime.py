@@ -49,6 +49,13 @@ class Session:
     device : LocalDevice, optional
         The machine to check the package against; this one if left out.
 
+    Attributes
+    ----------
+    manifest : Manifest
+    threads : int
+    on_gpu : bool
+        Whether the model runs on this machine's GPU.
+
     Raises
     ------
     PackageError
@@ -72,9 +79,9 @@ class Session:
         _check_tvm_version(loaded.manifest)
         self.manifest = loaded.manifest
         self.threads = threads
-        self._on_gpu = _find_gpu(loaded.manifest.target.gpu)
+        self.on_gpu = _find_gpu(loaded.manifest.target.gpu)
         self._module = _load_library(loaded.library)
-        self._main = _open_main(self._module, self._on_gpu)
+        self._main = _open_main(self._module, self.on_gpu)
         self._buffers = [aligned_empty(i.shape, i.dtype) for i in self.manifest.inputs]
         self._tensors = self._lend(self._buffers)
 
@@ -100,7 +107,7 @@ class Session:
             Nothing is cast: float64 is refused where float32 is expected.
         """
         inputs = _ordered(self.manifest.inputs, arrays)
-        tensors = self._upload(inputs) if self._on_gpu else self._place(inputs)
+        tensors = self._upload(inputs) if self.on_gpu else self._place(inputs)
         use_threads(self.threads)
         return _copy_out(self._main(*tensors))
 
@@ -119,6 +126,26 @@ class Session:
             else:
                 np.copyto(self._buffers[index], array)
         return tensors
+
+    def bind_run(self, inputs: Sequence[np.ndarray]) -> Callable[[], object]:
+        """Prepare runs on the same inputs, to be timed.
+
+        Parameters
+        ----------
+        inputs : sequence of np.ndarray
+            As `run` takes them, and it raises the same errors.
+
+        Returns
+        -------
+        callable
+            Copies inputs in and outputs out each time; on a GPU, runs on inputs that lie there and
+            leaves the outputs there.
+        """
+        if not self.on_gpu:
+            return functools.partial(self.run, *inputs)
+        # Copies the inputs there, and records the graph that later runs replay.
+        self.run(*inputs)
+        return gpu.GpuCall(self._main, self._tensors)
 
     def bind_kernel(self, name: str, arrays: Sequence[np.ndarray]) -> Callable[[], None]:
         """Prepare calls of a single kernel of the library.
@@ -150,17 +177,18 @@ class Session:
         function = _find_function(self._module, name)
         tensors = self._lend(arrays)
 
+        if self.on_gpu:
+            return gpu.GpuCall(function, tensors)
+
         def call() -> None:
             use_threads(self.threads)
             function(*tensors)
-            if self._on_gpu:
-                gpu.synchronize()
 
         return call
 
     def _lend(self, arrays: Sequence[np.ndarray]) -> list[Any]:
         """Make tensors of arrays: of their memory, or on the GPU."""
-        return gpu.copy_to_gpu(arrays) if self._on_gpu else [_as_tensor(array) for array in arrays]
+        return gpu.copy_to_gpu(arrays) if self.on_gpu else [_as_tensor(array) for array in arrays]
 
 
 def open_kernel(library: bytes, name: str, arrays: Sequence[np.ndarray]) -> Callable[[], None]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..device import LocalDevice
 from ..errors import InputError
+from ..gpu import gpu_name
 from ..package import Package
 from .condition import Condition
 from .contestants import (
@@ -25,6 +26,12 @@ from .environment import Environment, describe_environment
 from .layers import KernelReport, time_kernels
 from .measure import Plan, Spread, Timing, measure_in_turn
 
+_MODELS_BY_EVENTS = (
+    "by the GPU's events on a warm clock: inputs and outputs stay there, and the recorded graph is "
+    "replayed"
+)
+_KERNELS_BY_EVENTS = "each alone by the GPU's events, on a warm clock"
+
 
 @dataclass(frozen=True)
 class ModelReport:
@@ -34,7 +41,7 @@ class ModelReport:
     ----------
     label : str
     seconds : Spread
-        Of one inference, copies of inputs and outputs included.
+        Of one inference.
     speedup : Spread
         This model's time divided by the benchmarked package's, round by round: above 1
         where the package is faster. 1 for the package itself.
@@ -81,8 +88,8 @@ class BenchReport:
         The machine before anything was timed, and at the end.
     check : NumberCheck or None
         Of a package on another machine.
-    kernel_timing : str
-        How the kernels' times were taken.
+    model_timing, kernel_timing : str
+        How the models' and the kernels' times were taken.
     """
 
     name: str
@@ -93,6 +100,7 @@ class BenchReport:
     before: Condition | None = None
     after: Condition | None = None
     check: NumberCheck | None = None
+    model_timing: str = "copies of inputs and outputs included"
     kernel_timing: str = "each alone on warm data"
 
 
@@ -139,15 +147,19 @@ def bench(
         for other, label in zip(baselines, label_baselines(path, baselines), strict=True)
     ]
     before = Condition.now()
-    return BenchReport(
+    on_gpu = own.session is not None and own.session.on_gpu
+    report = BenchReport(
         name=package.manifest.name,
         target=package.manifest.target.id,
         models=_time_models([own, *rivals], values, plan),
         kernels=_time_layers(own, rivals, plan) if per_layer else (),
-        environment=describe_environment(device, threads),
+        environment=describe_environment(device, threads, gpu_name() if on_gpu else ""),
         before=before,
         after=Condition.now(),
     )
+    if not on_gpu:
+        return report
+    return replace(report, model_timing=_MODELS_BY_EVENTS, kernel_timing=_KERNELS_BY_EVENTS)
 
 
 def named_inputs(package: Package, inputs: Sequence[np.ndarray] | None) -> Inputs:
@@ -179,7 +191,7 @@ def _time_models(
     contestants: Sequence[Contestant], inputs: Inputs, plan: Plan
 ) -> tuple[ModelReport, ...]:
     outputs = {one.label: check_outputs(one, inputs) for one in contestants}
-    calls = {one.label: (lambda run=one.run: run(inputs)) for one in contestants}
+    calls = {one.label: one.bind(inputs) for one in contestants}
     timings = measure_in_turn(calls, plan)
     own = contestants[0].label
     return tuple(report_model(label, own, timings, outputs) for label in timings)

@@ -43,11 +43,8 @@ class Board:
     def time_models(self, inputs: Sequence[np.ndarray], plan: Plan) -> dict[str, Timing]:
         """Time all packages in turn on the same inputs."""
         return measure_in_turn(
-            {label: self._run_call(label, inputs) for label in self._sessions}, plan
+            {label: session.bind_run(inputs) for label, session in self._sessions.items()}, plan
         )
-
-    def _run_call(self, label: str, inputs: Sequence[np.ndarray]) -> Call:
-        return lambda: self.run(label, inputs)
 
     def time_kernels(self, kernels: Mapping[str, str], plan: Plan) -> dict[str, Timing]:
         """Time kernels in turn, each on its own random tensors.

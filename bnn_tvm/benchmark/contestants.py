@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from ..device import LocalDevice
 from ..errors import InputError, ToolchainError
 from ..package import Package
 from ..runtime import Session
+from .measure import Call
 
 Inputs = dict[str, np.ndarray]
 Outputs = tuple[np.ndarray, ...]
@@ -36,6 +38,12 @@ class Contestant:
     label: str
     session: Session | None
     run: Callable[[Inputs], Outputs]
+
+    def bind(self, inputs: Inputs) -> Call:
+        """Prepare what is timed; see `Session.bind_run`."""
+        if self.session is not None:
+            return self.session.bind_run(list(inputs.values()))
+        return functools.partial(self.run, inputs)
 
 
 def open_package(label: str, package: Package, threads: int, device: LocalDevice) -> Contestant:

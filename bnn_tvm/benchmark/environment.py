@@ -32,6 +32,8 @@ class Environment:
         Operating system and kernel.
     versions : dict of str to str
         Of Python and of the installed packages that matter.
+    gpu : str
+        Of the GPU that ran it; '' if none did.
     """
 
     cpu_model: str
@@ -40,10 +42,11 @@ class Environment:
     threads: int
     system: str
     versions: dict[str, str]
+    gpu: str = ""
 
 
-def describe_environment(device: LocalDevice, threads: int) -> Environment:
-    """Collect the facts about this process on `device`."""
+def describe_environment(device: LocalDevice, threads: int, gpu: str = "") -> Environment:
+    """Collect the facts about this process on `device`, and name the GPU that is measured."""
     return Environment(
         cpu_model=device.cpu_model,
         architecture=device.architecture,
@@ -51,6 +54,7 @@ def describe_environment(device: LocalDevice, threads: int) -> Environment:
         threads=threads,
         system=f"{platform.system()} {platform.release()}",
         versions={"python": platform.python_version(), **_installed_versions()},
+        gpu=gpu,
     )
 
 

@@ -29,9 +29,11 @@ def format_seconds(seconds: float) -> str:
 def model_table(report: BenchReport) -> Table:
     """Lay out the whole models' times."""
     facts = report.environment
+    gpu = f"{facts.gpu}; " if facts.gpu else ""
     table = Table(
         title=f"{report.name} for {report.target}, {facts.threads} thread(s)",
-        caption=f"{facts.cpu_model}, {facts.cores} cores; times of one inference",
+        caption=f"{gpu}{facts.cpu_model}, {facts.cores} cores; times of one inference, "
+        f"{report.model_timing}",
     )
     table.add_column("model", overflow="fold")
     for name in ("median", "quartiles", "minimum", "time / ours", "same class", "max diff"):

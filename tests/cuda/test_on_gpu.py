@@ -9,7 +9,11 @@ import pytest
 from cuda_harness import gpu_architecture, needs_nvcc
 
 import bnn_tvm
+from bnn_tvm.benchmark.bench import bench
+from bnn_tvm.benchmark.measure import Plan
+from bnn_tvm.device import LocalDevice
 from bnn_tvm.runtime import Session, aligned_empty
+from bnn_tvm.tuning.model import tune_model
 
 GPU = gpu_architecture()
 pytestmark = [
@@ -79,3 +83,32 @@ def test_the_self_test_of_a_package_passes():
     arrays = outputs if isinstance(outputs, tuple) else (outputs,)
     for given, expected in zip(arrays, recording.outputs, strict=True):
         np.testing.assert_allclose(given, expected, atol=package.manifest.self_test_tolerance)
+
+
+def test_bench_times_models_and_kernels_by_events(tmp_path):
+    path = tmp_path / "net.bnn"
+    bnn_tvm.compile(LENET, target=GPU, input_shape=(1, 1, 28, 28)).save(path)
+    report = bench(path, [], LocalDevice.detect(), per_layer=True, plan=Plan(rounds=3))
+    assert report.environment.gpu and "events" in report.model_timing
+    times = [report.models[0].seconds, *(kernel.seconds for kernel in report.kernels)]
+    assert all(0 < seconds.median < 1e-2 for seconds in times)
+
+
+def test_tuning_measures_schedules_on_the_card(tmp_path):
+    results = tune_model(
+        LENET, target=GPU, input_shape=(1, 1, 28, 28), trials=8, tune_log=tmp_path / "log"
+    )
+    assert sum(result.status.measured for result in results) == 8
+    assert all(0 < result.best.seconds <= result.best.seconds_by_hand for result in results)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "tf32"])
+def test_layers_in_lower_precision_give_the_processors_numbers(precision):
+    if precision == "tf32" and GPU == "sm_75":
+        pytest.skip("sm_75 has no tf32")
+    package = bnn_tvm.compile(
+        LENET, target=GPU, input_shape=(2, 1, 28, 28), float_precision=precision
+    )
+    recording = package.recording
+    given = Session(package).run(*recording.inputs(package.manifest.inputs))
+    np.testing.assert_allclose(given, recording.outputs[0], rtol=1e-3, atol=0.05)
