@@ -138,7 +138,7 @@ class Session:
         Returns
         -------
         callable
-            Copies inputs in and outputs out each time; on a GPU, runs on inputs that lie there and
+            What `run` does, each time; on a GPU, runs on inputs that lie there already and
             leaves the outputs there.
         """
         if not self.on_gpu:
