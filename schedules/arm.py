@@ -7,9 +7,9 @@ has more):
 =============================  ========  =========  =========  =======  ======
 bits                           56x56x64  28x28x128  14x14x256  7x7x512  cycles
 =============================  ========  =========  =========  =======  ======
-cortex-a72, in LLVM's order    3.60      3.38       3.36       3.38     1.54
-cortex-a53, written out        3.69      3.32       3.30       3.31     3.43
-armv7-neon, written out        4.68      4.35       4.31       4.54     (none)
+cortex-a72, in LLVM's order    3.58      3.38       3.36       3.38     1.54
+cortex-a53, written out        3.67      3.32       3.30       3.31     3.43
+armv7-neon, written out        4.67      4.35       4.31       4.54     (none)
 =============================  ========  =========  =========  =======  ======
 
 Cycles of the inner loop for a multiply-add of four floats, which takes at least one:
@@ -35,7 +35,7 @@ from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.sym import detect_linear_equation
 
-from bnn_tvm.kernels.stages import ACCUMULATE, PACK, PADDED, PARTIAL, VALUE, WEIGHT
+from bnn_tvm.kernels.stages import ACCUMULATE, PACK, PARTIAL, VALUE, WEIGHT
 from bnn_tvm.target import Target
 
 from . import arm32_intrinsics, arm32_tile, arm_tile
@@ -58,6 +58,7 @@ from .steps import (
 from .tiles import Tile
 from .vectors import (
     VectorUnit,
+    fill_padded,
     flatten,
     pack_words,
     share_among_threads,
@@ -108,9 +109,7 @@ def _tile_bits(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule 
     tile = choose("tile", tiles)
     here = _tile_outputs(sch, outputs, tile, lanes, unit, choose)
     _count_in_registers(sch, here, depth, target)
-    padded = find_block(sch, PADDED)
-    if padded is not None:
-        vectorize_innermost(sch, padded, _WORDS)
+    fill_padded(sch, unit)
     return sch
 
 
