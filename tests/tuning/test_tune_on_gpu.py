@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import tvm_ffi
 from bnn_tvm.schedules import cuda, schedule_kernel
+from bnn_tvm.schedules.choices import by_hand
 from bnn_tvm.schedules.rule import Record
 from cuda_harness import device_code, disassemble, gpu_architecture, needs_cuobjdump, usage
 from cuda_kernels_harness import small_map_kernel
@@ -38,6 +39,7 @@ def task():
     return Task(kernel_signature(func), func, cuda.RULES[0], 1, 1000, True, "a layer")
 
 
+@pytest.mark.slow
 def test_the_space_has_tiles_stages_and_blocks_that_share_k():
     func = small_map_kernel("sm_80")
     task = Task(kernel_signature(func), func, cuda.RULES[0], 1, 1000, True, "a layer")
@@ -75,7 +77,7 @@ def test_the_limit_is_products_in_registers(binary, tmp_path):
 
 @needs_cuobjdump
 def test_schedules_are_built_to_be_measured_without_a_gpu(task):
-    schedule = Search(task, TARGET, []).schedule(Search(task, TARGET, []).by_hand)
+    schedule = task.rule.apply(task.func, TARGET, by_hand)
     module = ms.builder.BuilderInput(schedule.mod, TARGET.to_tvm())
     (built,) = kernel_builder(TARGET).build([module])
     assert not built.error_msg and built.artifact_path
