@@ -21,6 +21,10 @@ HOST = "x86-64-avx2"
 pytestmark = needs_emulator("cortex-a72", "armv7-neon")
 
 
+def slow(value):
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 def same_as_the_host(mod, arrays, tmp_path, target="cortex-a72", atol=0.0):
     """Compare and return the rules that were used."""
     emulated = EmulatedModule(lower(mod, target), target, tmp_path)
@@ -38,7 +42,7 @@ def test_every_kind_of_kernel(target, tmp_path):
 
 
 @pytest.mark.parametrize("target", ["cortex-a53", "cortex-a72", "armv7-neon"])
-@pytest.mark.parametrize("channels", [32, 64, 96, 128, 256])
+@pytest.mark.parametrize("channels", [32, 64, slow(96), 128, slow(256)])
 def test_runs_of_every_length_with_numbers_and_signs(channels, target, tmp_path):
     def block(g, x):
         y = g.conv(x, random_signs(1, channels, 3, 1, 1))
@@ -53,7 +57,7 @@ def test_runs_of_every_length_with_numbers_and_signs(channels, target, tmp_path)
 
 
 @pytest.mark.parametrize("target", ["cortex-a53", "armv7-neon"])
-@pytest.mark.parametrize("channels", [64, 128])
+@pytest.mark.parametrize("channels", [64, slow(128)])
 @pytest.mark.parametrize("options", [{"strides": 2}, {"dilation": 2}, {"strides": (1, 3)}])
 def test_windows_whose_steps_are_written_out(channels, options, target, tmp_path):
     def block(g, x):

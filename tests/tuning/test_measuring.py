@@ -54,6 +54,7 @@ def test_schedules_are_timed_in_turn_and_one_that_crashes_fails_alone(measure):
         assert all(0 < time < 1e-3 for time in outcome.seconds)
 
 
+@pytest.mark.slow
 @needs_target
 def test_the_limits_of_a_machine_are_plausible(measure):
     bits, floats = (measure_peak(HOST, binary, measure) for binary in (True, False))

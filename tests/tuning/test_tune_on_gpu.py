@@ -61,7 +61,7 @@ def test_the_fastest_point_is_kept_and_followed(task, tmp_path):
 
 
 @needs_cuobjdump
-@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("binary", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_limit_is_products_in_registers(binary, tmp_path):
     schedule, macs = gpu_peak_kernel(TARGET, binary)
     module = ms.builder.BuilderInput(schedule.mod, TARGET.to_tvm())
