@@ -11,8 +11,8 @@ from .epilogue import describe_epilogue
 from .kernels.stages import PACK
 from .package.manifest import INPUT, NodeInfo
 from .passes.dataflow import MAIN, arguments, main_bindings, op_name
-from .passes.fuse_regions import LAYER
-from .passes.lower_regions import KERNEL_OF_LAYER, region_kind
+from .passes.fuse_regions import LAYER, region_kind
+from .passes.lower_regions import KERNEL_OF_LAYER
 from .passes.regions import divide_into_regions
 
 

@@ -337,8 +337,9 @@ def _unroll_tile(sch: Schedule, pixels: LoopRV, vectors: LoopRV, lane: LoopRV) -
 
 def _tile_floats(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
     unit = _vector_unit(target)
-    fits = unit is not None and target.in_order and target.architecture == "aarch64"
-    return tile_floats(func, unit, choose) if unit is not None and fits else None
+    if unit is None or not target.in_order or target.architecture != "aarch64":
+        return None
+    return tile_floats(func, unit, choose)
 
 
 def _tile_layer(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:

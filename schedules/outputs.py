@@ -89,6 +89,11 @@ def find_outputs(sch: Schedule) -> Outputs | None:
     return Outputs(main, tuple(others), tuple(packed), numbers, common is None, group, together)
 
 
+def count_channels(sch: Schedule, outputs: Outputs) -> int:
+    """Count the channels of the main output, packed or not."""
+    return _channels(sch, outputs.main) * outputs.channels_per_element
+
+
 def _name(sch: Schedule, block: SBlockRV) -> str:
     return str(sch.get(block).name_hint)
 

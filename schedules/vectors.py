@@ -15,7 +15,7 @@ from bnn_tvm.kernels.stages import ACCUMULATE, ELEMENTWISE, PADDED, PARTIAL
 from bnn_tvm.target import Target
 
 from .choices import Choose
-from .outputs import Outputs, Packed, find_outputs
+from .outputs import Outputs, Packed, count_channels, find_outputs
 from .prefetch import prefetch_weights
 from .rule import is_layer, kernel_kind
 from .steps import (
@@ -383,7 +383,7 @@ def stream(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedule | 
     if padded is not None:
         # A copy with a border would cost as much as the pooling.
         sch.compute_inline(padded)
-    channels = spatial_extents(sch, outputs.main)[-1] * outputs.channels_per_element
+    channels = count_channels(sch, outputs)
     here, inside, _ = tile_output(sch, outputs, 1, channels, unit, choose)
     compute_outputs(sch, outputs, inside, unit)
     pool = find_block(sch, ACCUMULATE)

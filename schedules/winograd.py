@@ -12,7 +12,7 @@ from bnn_tvm.kernels.stages import ACCUMULATE, COMBINED, PADDED, POOLED, ROWS, T
 from bnn_tvm.kernels.winograd import RESULTS
 
 from .choices import Choose
-from .outputs import Outputs, find_outputs
+from .outputs import Outputs, count_channels, find_outputs
 from .rule import is_layer
 from .steps import (
     REGISTERS,
@@ -79,7 +79,7 @@ def _pool_in_bands(
 
     A band computes anew what the one before it has read too: few rows, if it is high.
     """
-    channels = spatial_extents(sch, outputs.main)[-1] * outputs.channels_per_element
+    channels = count_channels(sch, outputs)
     here, inside, _ = tile_loops(sch, outputs, 1, channels, unit, choose)
     row = sch.get_loops(outputs.main)[2]
     band, _ = sch.split(row, [None, choose("band", _rank_bands(sch, rows, row, unit))])
@@ -119,6 +119,7 @@ def _tile_rows(sch: Schedule, rows: SBlockRV, tile: Tile, unit: VectorUnit) -> L
 
 
 def _sum_point_by_point(sch: Schedule, sums: SBlockRV, here: LoopRV, tile: Tile) -> None:
+    """Sum the whole reduction in registers at one point, keep the sums, and go on to the next."""
     kept = sch.cache_write(sums, 0, REGISTERS)
     sch.compute_at(kept, here, preserve_unit_loops=True)
     keep_in_registers(sch, kept)

@@ -28,7 +28,7 @@ from bnn_tvm.kernels.stages import ACCUMULATE
 from bnn_tvm.target import Target
 
 from .choices import Choose
-from .outputs import Outputs, find_outputs
+from .outputs import count_channels, find_outputs
 from .rule import Rule, is_layer
 from .steps import spatial_extents
 from .tiles import rank_dot_tiles
@@ -48,8 +48,7 @@ from .x86_intrinsics import pack_intrinsic
 
 
 def _vector_unit(target: Target) -> VectorUnit | None:
-    is_x86 = target.kind == "llvm" and target.architecture == "x86_64"
-    fits = is_x86 and target.vector_bits >= 256
+    fits = target.architecture == "x86_64" and target.has_vector_rules
     return VectorUnit(target, pack_intrinsic) if fits else None
 
 
@@ -73,7 +72,7 @@ def _tile_dots(
     sch = Schedule(func)
     outputs = find_outputs(sch)
     *_, x, blocks, lanes = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
-    if outputs is None or _channels(sch, outputs) < lanes:
+    if outputs is None or count_channels(sch, outputs) < lanes:
         return None
     step = max(outputs.group // lanes, 1)
     tile = choose("tile", rank_dot_tiles(x, blocks, step, unit.target))
@@ -82,11 +81,6 @@ def _tile_dots(
     accumulate_dots(sch, here, dot)
     fill_padded(sch, unit)
     return sch
-
-
-def _channels(sch: Schedule, outputs: Outputs) -> int:
-    """Count the channels of an output, packed or not."""
-    return spatial_extents(sch, outputs.main)[-1] * outputs.channels_per_element
 
 
 def _tile_points(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:

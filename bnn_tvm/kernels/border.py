@@ -32,7 +32,7 @@ def surround(data: te.Tensor, window: Window, border: Callable[[Expr], Expr]) ->
 
     def pixel(*index: Expr) -> Expr:
         n, *place, channel = index
-        inside, shifted = _shift(place, window, extents)
+        inside, shifted = shift(place, window, extents)
         return tirx.if_then_else(inside, data(n, *shifted, channel), border(channel))
 
     return te.compute((batch, *_padded(window, extents), last), pixel, name=PADDED)
@@ -61,16 +61,14 @@ def gather(element: Element, shape: tuple[int, ...], window: Window, border: Exp
 
     def pixel(*index: Expr) -> Expr:
         n, channel, *place = index
-        inside, shifted = _shift(place, window, extents)
+        inside, shifted = shift(place, window, extents)
         value = element(n, *shifted, channel)
         return tirx.if_then_else(inside, value, border) if window.is_padded else value
 
     return te.compute((batch, channels, *_padded(window, extents)), pixel, name=PADDED)
 
 
-def _shift(
-    place: Sequence[Expr], window: Window, extents: Sequence[int]
-) -> tuple[Expr, list[Expr]]:
+def shift(place: Sequence[Expr], window: Window, extents: Sequence[int]) -> tuple[Expr, list[Expr]]:
     """Tell whether a place of the padded data is inside, and where it is in the data."""
     low = window.before
     inside = [

@@ -22,7 +22,7 @@ import numpy as np
 from tvm import te, tirx
 from tvm.ir import Expr
 
-from .border import Element
+from .border import Element, shift
 from .geometry import Extents, Window
 from .stages import ACCUMULATE, COMBINED, PADDED, TRANSFORMED
 
@@ -67,6 +67,11 @@ class Filtering:
         return RESULTS + self.taps - 1
 
     @property
+    def finite_points(self) -> tuple[int | Fraction, ...]:
+        """Where polynomials are multiplied, infinity left out."""
+        return POINTS[: self.points - 1]
+
+    @property
     def step(self) -> int:
         """Count the places of a row from what a group reads to what the next one does."""
         return self.phases * RESULTS
@@ -99,7 +104,7 @@ class Filtering:
 
         Rows are scaled by powers of two, data down and taps up, so that their sizes are alike.
         """
-        finite = [Fraction(point) for point in POINTS[: self.points - 1]]
+        finite = [Fraction(point) for point in self.finite_points]
         data = np.zeros((self.points, self.points))
         taps = np.zeros((self.points, self.taps))
         for row, point in enumerate(finite):
@@ -144,10 +149,11 @@ class Filtering:
         Points that differ in their sign only are added and subtracted first: results share that.
         """
         terms = []
-        for place, point in enumerate(POINTS[: self.points - 1]):
-            if -point in POINTS[:place]:
+        points = self.finite_points
+        for place, point in enumerate(points):
+            if -point in points[:place]:
                 continue
-            opposite = [sums(i) for i, p in enumerate(POINTS[: self.points - 1]) if p == -point]
+            opposite = [sums(i) for i, other in enumerate(points) if other == -point]
             value = sums(place)
             if point and opposite:
                 value = value - opposite[0] if result % 2 else value + opposite[0]
@@ -237,10 +243,8 @@ def _divide_rows(
 
     def element(*index: Expr) -> Expr:
         n, channel, *row, place, group = index
-        padded = (*row, group * filtering.step + place)
-        at = [i - before for i, before in zip(padded, window.before, strict=True)]
-        inside = [c for i, extent in zip(at, extents, strict=True) for c in (i >= 0, i < extent)]
-        return tirx.if_then_else(tirx.all(*inside), data(n, *at, channel), border)
+        inside, at = shift((*row, group * filtering.step + place), window, extents)
+        return tirx.if_then_else(inside, data(n, *at, channel), border)
 
     outer = window.outer
     counts = zip(outer.output_size(tuple(extents[:-1])), outer.strides, outer.spans, strict=True)

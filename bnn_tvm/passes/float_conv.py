@@ -18,6 +18,13 @@ from bnn_tvm.target import Target
 from .layer_weights import Blocking, block_float_weight
 
 
+def find_filtering(target: Target, window: Window, shape: Extents, groups: int) -> Filtering | None:
+    """Say how the rows of an image of (N, *extents, C) are filtered; None if that is no gain."""
+    filtering = Filtering(window, shape[-1])
+    fits = target.filters_rows and groups == 1 and filtering.is_worthwhile(shape[1:-1])
+    return filtering if fits else None
+
+
 @dataclass(frozen=True)
 class FloatConv:
     """Makes convolutions, with their operands.
@@ -63,10 +70,9 @@ class FloatConv:
         te.Tensor
             (N, *positions, output blocks, lanes) float32.
         """
-        filtering = Filtering(window, shape[-1])
         is_image = not isinstance(data, te.Tensor)
-        may_filter = is_image and groups == 1 and self.target.filters_rows
-        if may_filter and filtering.is_worthwhile(shape[1:-1]):
+        filtering = find_filtering(self.target, window, shape, groups) if is_image else None
+        if filtering is not None:
             return self._filter(data, shape, weight, filtering, pad_value)
         blocked, plan = block_float_weight(weight, groups, self.blocking)
         by_planes = is_image and self.target.sums_by_planes

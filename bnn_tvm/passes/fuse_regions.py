@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tvm import relax
-from tvm.ir import IRModule
+from tvm.ir import GlobalVar, IRModule
 
 from .dataflow import Emitter, build_function, main_result, rebuild_main
 from .levels import Levels
@@ -91,3 +91,11 @@ def read_levels(function: relax.Function) -> Levels | None:
     if DATA_BITS not in function.attrs:
         return None
     return Levels(int(function.attrs[DATA_BITS]), bool(int(function.attrs[DATA_SIGNED])))
+
+
+def region_kind(mod: IRModule, call: relax.Expr) -> str:
+    """Name the kind of region that a call in ``main`` runs; '' if it runs none."""
+    if not (isinstance(call, relax.Call) and isinstance(call.op, GlobalVar)):
+        return ""
+    attrs = mod[call.op].attrs
+    return str(attrs[COMPOSITE]).removeprefix(PREFIX) if COMPOSITE in attrs else ""

@@ -31,7 +31,7 @@ from .dataflow import (
     shape_of,
     stored_dtype,
 )
-from .fuse_regions import COMPOSITE, LAYER, PREFIX, read_levels
+from .fuse_regions import COMPOSITE, LAYER, read_levels, region_kind
 from .levels import SIGNS, Levels
 from .move_bits import can_move_bits, move_bits
 from .pack_levels import pack_levels
@@ -56,14 +56,6 @@ class _Built(NamedTuple):
 
     kernel: RegionKernel
     constants: list[relax.Expr | None]
-
-
-def region_kind(mod: IRModule, call: relax.Expr) -> str:
-    """Name the kind of region that a call in ``main`` runs; '' if it runs none."""
-    if not (isinstance(call, relax.Call) and isinstance(call.op, GlobalVar)):
-        return ""
-    attrs = mod[call.op].attrs
-    return str(attrs[COMPOSITE]).removeprefix(PREFIX) if COMPOSITE in attrs else ""
 
 
 def lower_regions(mod: IRModule, target: Target) -> IRModule:

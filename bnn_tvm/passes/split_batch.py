@@ -28,8 +28,8 @@ from .dataflow import (
     results_of,
     shape_of,
 )
+from .fuse_regions import region_kind
 from .keep_rows import keeps_rows
-from .lower_regions import region_kind
 from .regions import BITSERIAL_DENSE, DENSE, DOT_LAYERS
 
 _DENSE = (DENSE, BITSERIAL_DENSE, *(kind for kind in DOT_LAYERS if kind.startswith(DENSE)))
