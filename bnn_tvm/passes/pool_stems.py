@@ -11,13 +11,13 @@ from typing import NamedTuple
 from tvm import relax
 from tvm.ir import IRModule
 
-from bnn_tvm.kernels.winograd import Filtering
 from bnn_tvm.target import Target
 
 from .binary import CONVOLUTIONS
 from .dataflow import (
     Emitter,
     arguments,
+    bindings_of,
     build_function,
     constant_of,
     count_uses,
@@ -25,9 +25,11 @@ from .dataflow import (
     main_bindings,
     op_name,
     rebuild_main,
+    results_of,
     shape_of,
 )
-from .fuse_regions import COMPOSITE, LAYER, PREFIX
+from .float_conv import find_filtering
+from .fuse_regions import COMPOSITE, LAYER, region_kind
 from .regions import CONV
 from .windows import conv_window
 
@@ -46,9 +48,7 @@ class _Pair(NamedTuple):
 
 def pool_stems(mod: IRModule, target: Target) -> IRModule:
     """Join stems that take fewer multiplications with their poolings; expects regions."""
-    if not target.filters_rows:
-        return mod
-    pairs = {pair.pool.var: pair for pair in _find_pairs(mod)}
+    pairs = {pair.pool.var: pair for pair in _find_pairs(mod, target)}
     stems = {pair.stem.var for pair in pairs.values()}
 
     def write(emitter: Emitter) -> None:
@@ -66,43 +66,35 @@ def pool_stems(mod: IRModule, target: Target) -> IRModule:
     return rebuild_main(mod, write) if pairs else mod
 
 
-def _find_pairs(mod: IRModule) -> list[_Pair]:
+def _find_pairs(mod: IRModule, target: Target) -> list[_Pair]:
     bindings, uses = main_bindings(mod), count_uses(mod)
-    stems = {b.var: b for b in bindings if _kind(mod, b) in CONV and _is_filtered(mod, b)}
+    stems = {
+        b.var: b
+        for b in bindings
+        if region_kind(mod, b.value) in CONV and _is_filtered(mod, b, target)
+    }
     return [
         _Pair(stems[data], binding)
         for binding in bindings
-        if _kind(mod, binding) == _POOLING
+        if region_kind(mod, binding.value) == _POOLING
         and (data := binding.value.args[0]) in stems
         and uses[data] == 1
     ]
 
 
-def _kind(mod: IRModule, binding: relax.VarBinding) -> str:
-    """Name the kind of region that a binding runs; '' if it runs none."""
-    call = binding.value
-    if not (isinstance(call, relax.Call) and isinstance(call.op, relax.GlobalVar)):
-        return ""
-    return str(mod[call.op].attrs[COMPOSITE]).removeprefix(PREFIX)
-
-
-def _bindings(function: relax.Function) -> list[relax.VarBinding]:
-    return [b for block in function.body.blocks for b in block.bindings]
-
-
-def _is_filtered(mod: IRModule, stem: relax.VarBinding) -> bool:
+def _is_filtered(mod: IRModule, stem: relax.VarBinding, target: Target) -> bool:
     """Tell whether a convolution of an image is filtered, and what follows it keeps rows apart."""
-    bindings = _bindings(mod[stem.value.op])
+    bindings = bindings_of(mod[stem.value.op])
     names = [op_name(binding.value) for binding in bindings]
     place = next(i for i, name in enumerate(names) if name in CONVOLUTIONS)
     conv, padded = bindings[place].value, names[place - 1] == "nn.pad"
-    if "permute_dims" not in names[:place] or int(conv.attrs.groups) != 1:
+    if "permute_dims" not in names[:place]:
         return False
     data = bindings[place - 1].value.args[0] if padded else conv.args[0]
     window = conv_window(conv, bindings[place - 1].value if padded else None)
-    filtering = Filtering(window, shape_of(data)[-1])
+    filtering = find_filtering(target, window, shape_of(data), int(conv.attrs.groups))
     follow = [binding.value for binding in bindings[place + 1 :]]
-    return filtering.is_worthwhile(shape_of(data)[1:-1]) and all(map(_is_by_channel, follow))
+    return filtering is not None and all(map(_is_by_channel, follow))
 
 
 def _is_by_channel(value: relax.Expr) -> bool:
@@ -110,9 +102,9 @@ def _is_by_channel(value: relax.Expr) -> bool:
     if not isinstance(value, relax.Call):
         return True
     first, *others = arguments(value)
-    sizes = {constant.size for other in others if (constant := constant_of(other)) is not None}
-    apart = all(constant_of(other) is not None or not is_tensor(other) for other in others)
-    return isinstance(first, relax.Var) and apart and sizes <= {1, shape_of(first)[-1]}
+    tensors = [constant_of(other) for other in others if is_tensor(other)]
+    by_channel = all(t is not None and (t.size == 1 or t.size == t.shape[-1]) for t in tensors)
+    return isinstance(first, relax.Var) and by_channel
 
 
 def _join(mod: IRModule, emitter: Emitter, pair: _Pair) -> relax.Call:
@@ -126,9 +118,9 @@ def _join(mod: IRModule, emitter: Emitter, pair: _Pair) -> relax.Call:
         inner.replace(old, new)
 
     def body() -> list[relax.Expr]:
-        inner.replace(pool.params[0], _copy(inner, stem))
-        result = _copy(inner, pool)
-        return list(result.fields) if isinstance(result, relax.Tuple) else [result]
+        (pooled,) = _copy(inner, stem)
+        inner.replace(pool.params[0], pooled)
+        return _copy(inner, pool)
 
     build_function(builder, "region", params, body)
     attrs = {name: stem.attrs[name] for name in (COMPOSITE, LAYER)}
@@ -138,10 +130,10 @@ def _join(mod: IRModule, emitter: Emitter, pair: _Pair) -> relax.Call:
     return relax.Call(emitter.builder.add_func(region, name), [emitter.remap(a) for a in args])
 
 
-def _copy(emitter: Emitter, region: relax.Function) -> relax.Expr:
-    """Write the bindings of a region; return its result."""
-    for binding in _bindings(region):
+def _copy(emitter: Emitter, region: relax.Function) -> list[relax.Expr]:
+    """Write the bindings of a region; return its results."""
+    for binding in bindings_of(region):
         value = emitter.remap(binding.value)
         new = value if isinstance(value, relax.Var) else emitter.emit(value, binding.var.name)
         emitter.replace(binding.var, new)
-    return emitter.remap(region.body.body)
+    return [emitter.remap(result) for result in results_of(region)]

@@ -97,6 +97,14 @@ def test_numbers_of_each_place_stay_in_their_rows():
     assert leaves_alone(body)
 
 
+def test_numbers_of_as_many_rows_as_channels_are_not_those_of_channels():
+    def body(g, x):
+        y = g(op.add(stem(g, x), relax.const(random_floats(7, 1, 1, 64, 1))))
+        return g(op.nn.max_pool2d(y, **POOLINGS[0]))
+
+    assert leaves_alone(body, shape=(1, 3, 128, 64))
+
+
 def test_other_stems_and_targets_keep_their_pooling():
     assert leaves_alone(network(**POOLINGS[0]), "x86-64")
     assert leaves_alone(network(**POOLINGS[0]), "cortex-a53")
