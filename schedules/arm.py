@@ -61,9 +61,11 @@ from .vectors import (
     fill_padded,
     flatten,
     pack_words,
+    rule_for,
     share_among_threads,
     stream,
     tile_layer,
+    unroll_vectors,
     writes_in_turn,
 )
 from .winograd import tile_points
@@ -84,16 +86,15 @@ def _vector_unit(target: Target) -> VectorUnit | None:
     return None if packs is None or not target.counts_along_k else VectorUnit(target, packs)
 
 
-def _tile_bits(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
+def _tile_bits(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedule | None:
     """Keep 16-bit sums of a tile of pixels times eights of outputs in registers.
 
     Numbers are written one tile after the other, and signs packed when the numbers of whole words
     are there. The weights of those outputs stay in L1 while all pixels pass.
     """
-    unit = _vector_unit(target)
-    if unit is None or not is_layer(func):
+    if not is_layer(func):
         return None
-    sch = Schedule(func)
+    sch, target = Schedule(func), unit.target
     counted = find_block(sch, PARTIAL) or sch.get_sblock(ACCUMULATE)
     outputs = find_outputs(sch)
     if outputs is None or str(sch.get(counted).writes[0].source.dtype) != "uint16":
@@ -218,8 +219,8 @@ def _count_in_registers(sch: Schedule, here: LoopRV, depth: int, target: Target)
     *_, pixels, vectors, lane = loops[:count]
     reduction = loops[count:]
     sch.reorder(*reduction, pixels, vectors, lane)
-    _unroll_tile(sch, pixels, vectors, lane)
-    _unroll_tile(sch, *sch.get_loops(sch.decompose_reduction(block, reduction[0]))[-3:])
+    unroll_vectors(sch, [pixels, vectors, lane])
+    unroll_vectors(sch, sch.get_loops(sch.decompose_reduction(block, reduction[0]))[-3:])
     keep_in_registers(sch, block)
     _reduce_tile(sch, partial, reduction[-1], depth, target)
 
@@ -289,7 +290,7 @@ def _count_steps(
 
 def _clear_tile(sch: Schedule, block: SBlockRV, outermost: LoopRV) -> None:
     """Set the sums of a tile to 0 before the loops of the reduction."""
-    _unroll_tile(sch, *sch.get_loops(sch.decompose_reduction(block, outermost))[-3:])
+    unroll_vectors(sch, sch.get_loops(sch.decompose_reduction(block, outermost))[-3:])
     keep_in_registers(sch, block)
 
 
@@ -330,37 +331,14 @@ def _describe_row(sch: Schedule, block: SBlockRV, axis: int, depth: int) -> Step
     )
 
 
-def _unroll_tile(sch: Schedule, pixels: LoopRV, vectors: LoopRV, lane: LoopRV) -> None:
-    unroll_all(sch, [pixels, vectors])
-    sch.vectorize(lane)
+def _tile_floats(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedule | None:
+    fits = unit.target.in_order and unit.target.architecture == "aarch64"
+    return tile_floats(func, unit, choose) if fits else None
 
 
-def _tile_floats(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
-    unit = _vector_unit(target)
-    if unit is None or not target.in_order or target.architecture != "aarch64":
-        return None
-    return tile_floats(func, unit, choose)
-
-
-def _tile_layer(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
-    unit = _vector_unit(target)
-    return None if unit is None else tile_layer(func, unit, choose)
-
-
-def _tile_points(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
-    unit = _vector_unit(target)
-    return None if unit is None else tile_points(func, unit, choose)
-
-
-def _flatten(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
-    unit = _vector_unit(target)
-    return None if unit is None else flatten(func, unit)
-
-
-def _pack_rows(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
+def _pack_rows(func: tirx.PrimFunc, _: VectorUnit, __: Choose) -> Schedule | None:
     """Pack a tensor of floats row by row, of whole words and blocks."""
-    unit = _vector_unit(target)
-    if unit is None or kernel_kind(func) != "bitpack":
+    if kernel_kind(func) != "bitpack":
         return None
     sch = Schedule(func)
     pack, value = sch.get_sblock(PACK), sch.get_sblock(VALUE)
@@ -381,18 +359,16 @@ def _pack_rows(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule 
     return sch
 
 
-def _stream(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
-    unit = _vector_unit(target)
-    return None if unit is None else stream(func, unit, choose)
-
-
-RULES = (
-    Rule("arm.bits", "hand", _tile_bits),
-    Rule("arm.winograd", "hand", _tile_points),
-    Rule("arm.floats", "hand", _tile_floats),
-    Rule("arm.register_tile", "hand", _tile_layer),
-    Rule("arm.pack_rows", "hand", _pack_rows),
-    Rule("arm.flatten", "hand", _flatten),
-    Rule("arm.stream", "hand", _stream),
+RULES = tuple(
+    Rule(f"arm.{name}", "hand", rule_for(_vector_unit, schedule))
+    for name, schedule in (
+        ("bits", _tile_bits),
+        ("winograd", tile_points),
+        ("floats", _tile_floats),
+        ("register_tile", tile_layer),
+        ("pack_rows", _pack_rows),
+        ("flatten", flatten),
+        ("stream", stream),
+    )
 )
 """In order; the first that fits is taken."""

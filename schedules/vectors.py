@@ -17,7 +17,7 @@ from bnn_tvm.target import Target
 from .choices import Choose
 from .outputs import Outputs, Packed, count_channels, find_outputs
 from .prefetch import prefetch_weights
-from .rule import is_layer, kernel_kind
+from .rule import Apply, is_layer, kernel_kind
 from .steps import (
     count_iterations,
     extent,
@@ -63,6 +63,19 @@ class VectorUnit:
     def lanes(self) -> int:
         """Count the 32-bit numbers of one vector."""
         return self.target.vector_bits // 32
+
+
+ApplyToVectors = Callable[[tirx.PrimFunc, VectorUnit, Choose], Schedule | None]
+
+
+def rule_for(find_unit: Callable[[Target], VectorUnit | None], schedule: ApplyToVectors) -> Apply:
+    """Make what a rule applies of a schedule for vectors: nothing on processors that lack them."""
+
+    def apply(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
+        unit = find_unit(target)
+        return None if unit is None else schedule(func, unit, choose)
+
+    return apply
 
 
 class TileLoops(NamedTuple):
@@ -327,7 +340,7 @@ def unroll_vectors(sch: Schedule, tile: list[LoopRV]) -> None:
     sch.vectorize(lane)
 
 
-def flatten(func: tirx.PrimFunc, unit: VectorUnit) -> Schedule | None:
+def flatten(func: tirx.PrimFunc, unit: VectorUnit, _: Choose) -> Schedule | None:
     """Pass once over memory by rows of pixels, where the channels of one do not fill vectors."""
     if kernel_kind(func) != ELEMENTWISE:
         return None
@@ -346,7 +359,7 @@ def flatten(func: tirx.PrimFunc, unit: VectorUnit) -> Schedule | None:
     return sch
 
 
-def join(func: tirx.PrimFunc, unit: VectorUnit) -> Schedule | None:
+def join(func: tirx.PrimFunc, unit: VectorUnit, _: Choose) -> Schedule | None:
     """Copy the channels of several tensors to one, a pixel after the other.
 
     Where each vector comes from is known when the code is made.

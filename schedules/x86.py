@@ -38,6 +38,7 @@ from .vectors import (
     fill_padded,
     flatten,
     join,
+    rule_for,
     stream,
     tile_layer,
     tile_output,
@@ -52,11 +53,10 @@ def _vector_unit(target: Target) -> VectorUnit | None:
     return VectorUnit(target, pack_intrinsic) if fits else None
 
 
-def _tile_layer(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
-    unit = _vector_unit(target)
-    if unit is None or not is_layer(func):
+def _tile_layer(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedule | None:
+    if not is_layer(func):
         return None
-    dot = find_dot(func, target)
+    dot = find_dot(func, unit.target)
     tiled = None if dot is None else _tile_dots(func, unit, dot, choose)
     return tile_layer(func, unit, choose) if tiled is None else tiled
 
@@ -83,31 +83,14 @@ def _tile_dots(
     return sch
 
 
-def _tile_points(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
-    unit = _vector_unit(target)
-    return None if unit is None else tile_points(func, unit, choose)
-
-
-def _flatten(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
-    unit = _vector_unit(target)
-    return None if unit is None else flatten(func, unit)
-
-
-def _stream(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
-    unit = _vector_unit(target)
-    return None if unit is None else stream(func, unit, choose)
-
-
-def _join(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | None:
-    unit = _vector_unit(target)
-    return None if unit is None else join(func, unit)
-
-
-RULES = (
-    Rule("x86.winograd", "hand", _tile_points),
-    Rule("x86.register_tile", "hand", _tile_layer),
-    Rule("x86.flatten", "hand", _flatten),
-    Rule("x86.stream", "hand", _stream),
-    Rule("x86.join", "hand", _join),
+RULES = tuple(
+    Rule(f"x86.{name}", "hand", rule_for(_vector_unit, schedule))
+    for name, schedule in (
+        ("winograd", tile_points),
+        ("register_tile", _tile_layer),
+        ("flatten", flatten),
+        ("stream", stream),
+        ("join", join),
+    )
 )
 """In order; the first that fits is taken."""
