@@ -110,7 +110,7 @@ def time_case(
     os.sched_setaffinity(0, choose_cores(core or [], case.threads))
     from .timing import time_case as measure
 
-    measured = measure(case, folder, Plan(rounds=rounds, sample_seconds=2e-3, lead=2))
+    measured = measure(case, folder, Plan(rounds=rounds, sample_seconds=1e-2, lead_seconds=5e-2))
     save_results((measured,), result)
 
 

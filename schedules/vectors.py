@@ -44,6 +44,8 @@ _CONCATENATION = "T_concat"
 # Elements that a kernel reads or sums before a second thread is worth waking: 3 us, but what one
 # thread alone writes, the other has to fetch. LeNet takes 0.81 of its time with 2^17, two threads.
 _LEAST_PARALLEL_WORK = 1 << 15
+# Elements of a padded copy that are: its border and its inside wake the other thread each.
+_LEAST_PARALLEL_COPY = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def fill_padded(sch: Schedule, unit: VectorUnit) -> None:
         else:
             rows.append(last)
         vectorize_innermost(sch, part, unit.lanes)
-        if math.prod(spatial_extents(sch, part)) >= _LEAST_PARALLEL_WORK:
+        if math.prod(spatial_extents(sch, part)) >= _LEAST_PARALLEL_COPY:
             sch.parallel(sch.fuse(*rows))
 
 

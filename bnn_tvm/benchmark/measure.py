@@ -83,15 +83,16 @@ class Plan:
         Calls before anything is timed.
     sample_seconds : float
         A sample repeats its call until it lasts about this long.
-    lead : int
-        Calls before each sample that are not timed: they bring back to the caches what the
-        other calls of the round drove out.
+    lead_seconds : float
+        Before each sample its call is repeated for about so long without being timed: long and
+        short calls alike get time to bring back to the caches what the others of the round drove
+        out, and the processor's clock to what they have it run at.
     """
 
     rounds: int = 30
     warm_up: int = 3
     sample_seconds: float = 1e-3
-    lead: int = 0
+    lead_seconds: float = 0.0
 
 
 def measure_in_turn(
@@ -115,10 +116,16 @@ def measure_in_turn(
     samples: dict[str, list[float]] = {label: [] for label in calls}
     for labels in _rotations(list(calls), plan.rounds):
         for label in labels:
-            for _ in range(plan.lead):
-                calls[label]()
+            _lead(calls[label], plan.lead_seconds, clock)
             samples[label].append(_sample(calls[label], inner[label], clock) / inner[label])
     return {label: Timing(tuple(samples[label]), inner[label]) for label in calls}
+
+
+def _lead(call: Call, seconds: float, clock: Clock) -> None:
+    """Repeat a call until so much time has passed."""
+    start = clock()
+    while clock() - start < seconds:
+        call()
 
 
 def _rotations(labels: list[str], rounds: int) -> Iterable[list[str]]:

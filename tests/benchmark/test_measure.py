@@ -78,6 +78,6 @@ def test_what_disturbs_one_round_disturbs_both_and_not_the_ratio():
 def test_leading_calls_are_not_timed():
     clock = FakeClock()
     calls = {"a": clock.call("a", 1, 50, 50, 1, 50, 50, 1), "b": clock.call("b", 2)}
-    timings = measure_in_turn(calls, Plan(rounds=2, warm_up=0, lead=2), clock)
+    timings = measure_in_turn(calls, Plan(rounds=2, warm_up=0, lead_seconds=60), clock)
     assert timings["a"].samples == (1.0, 1.0)
-    assert clock.log == list("a" + "b" + "aaa" + "bbb" + "bbb" + "aaa")
+    assert clock.log == list("a" + "b" + "aaa" + "b" * 31 + "b" * 31 + "aaa")
