@@ -8,7 +8,15 @@ from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from bnn_tvm.kernels.stages import ACCUMULATE, COMBINED, PADDED, POOLED, ROWS, TRANSFORMED
+from bnn_tvm.kernels.stages import (
+    ACCUMULATE,
+    COMBINED,
+    NARROWED,
+    PADDED,
+    POOLED,
+    ROWS,
+    TRANSFORMED,
+)
 from bnn_tvm.kernels.winograd import RESULTS
 
 from .choices import Choose
@@ -35,6 +43,8 @@ from .vectors import (
 
 # Of a number.
 _BYTES = 4
+# Of L1 for the sums that wait: the weights of a point and the data there need the rest.
+_SHARE_OF_L1 = 0.75
 # Numbers of threads that share bands evenly divide this.
 _THREADS = 4
 
@@ -42,8 +52,10 @@ _THREADS = 4
 def tile_points(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedule | None:
     """Sum a tile of groups times channel vectors in registers, point after point.
 
-    The sums of all points of a tile wait in L1 for the results to be read off. Rows are brought to
-    the points one after the other, before. Where results are pooled, a band of rows waits in L2.
+    The sums of a row at all points wait in L1 for the results to be read off, if it holds them: the
+    weights of a point are then read once a row (0.97 of the time of once a tile, on the Xeon of
+    `x86`, while others use its caches). Rows are brought to the points one after the other,
+    before. Where results are pooled, a band of rows waits in L2.
     """
     if not is_layer(func):
         return None
@@ -56,48 +68,48 @@ def tile_points(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedu
     rows = find_block(sch, ROWS)
     step = 1 if rows is not None else max(outputs.group // lanes, 1)
     tile = choose("tile", rank_float_tiles(groups, blocks, step, unit.target))
+    vectors = max(tile.vectors, step)
     band = None
     if rows is None:
-        channels = max(tile.vectors, step) * lanes
         pixels = tile.pixels * RESULTS
-        here, inside, _ = tile_output(sch, outputs, pixels, channels, unit, choose)
+        here, inside, _ = tile_output(sch, outputs, pixels, vectors * lanes, unit, choose)
         sch.compute_inline(sch.get_sblock(COMBINED))
         compute_outputs(sch, outputs, inside, unit)
     else:
-        band = _pool_in_bands(sch, outputs, rows, unit, choose)
+        band = _pool_in_bands(sch, outputs, unit, choose)
         sch.compute_inline(sch.get_sblock(COMBINED))
-        here = _tile_rows(sch, rows, tile, unit)
+        here = _pool_each_row(sch, rows, band, tile, unit)
+    row_bytes = math.prod(spatial_extents(sch, sums)[-4:-2]) * vectors * lanes * _BYTES
+    if row_bytes <= unit.target.l1_kib * 1024 * _SHARE_OF_L1:
+        here = loops_to(sch, outputs.main if rows is None else rows, here)[-2]
     _sum_point_by_point(sch, sums, here, tile)
     _transform_rows(sch, transformed, unit, band)
     return sch
 
 
-def _pool_in_bands(
-    sch: Schedule, outputs: Outputs, rows: SBlockRV, unit: VectorUnit, choose: Choose
-) -> LoopRV:
-    """Pool some rows after the other; return the loop around the rows that these need.
+def _pool_in_bands(sch: Schedule, outputs: Outputs, unit: VectorUnit, choose: Choose) -> LoopRV:
+    """Pool some rows after the other; return the loop around what these need.
 
     A band computes anew what the one before it has read too: few rows, if it is high.
     """
     channels = count_channels(sch, outputs)
     here, inside, _ = tile_loops(sch, outputs, 1, channels, unit, choose)
     row = sch.get_loops(outputs.main)[2]
-    band, _ = sch.split(row, [None, choose("band", _rank_bands(sch, rows, row, unit))])
+    band, _ = sch.split(row, [None, choose("band", _rank_bands(sch, row, unit))])
     around = sch.fuse(*loops_to(sch, outputs.main, band))
     sch.parallel(around)
     compute_outputs(sch, outputs, inside, unit)
     pool_at(sch, sch.get_sblock(POOLED), here, unit)
-    sch.compute_at(rows, around, preserve_unit_loops=True)
     return around
 
 
-def _rank_bands(sch: Schedule, rows: SBlockRV, pooled: LoopRV, unit: VectorUnit) -> list[int]:
+def _rank_bands(sch: Schedule, pooled: LoopRV, unit: VectorUnit) -> list[int]:
     """List how many pooled rows a band may have; first the most whose data takes half of L2.
 
     Threads share the bands: where possible, there is a multiple of four.
     """
     count = extent(sch, pooled)
-    _, height, *row = spatial_extents(sch, rows)
+    _, height, *row = spatial_extents(sch, sch.get_sblock(NARROWED))
     room = unit.target.l2_kib * 1024 // 2
     of_one = math.prod(row) * _BYTES * height / count
     heights = [size for size in range(1, count + 1) if count % size == 0]
@@ -108,12 +120,21 @@ def _rank_bands(sch: Schedule, rows: SBlockRV, pooled: LoopRV, unit: VectorUnit)
     return sorted(heights, key=rank)
 
 
-def _tile_rows(sch: Schedule, rows: SBlockRV, tile: Tile, unit: VectorUnit) -> LoopRV:
-    """Tile the rows of a band; return the loop around one tile."""
-    *_, row, pixel, channel = sch.get_loops(rows)
-    pixels, in_tile = sch.split(pixel, [None, tile.pixels * RESULTS])
+def _pool_each_row(
+    sch: Schedule, rows: SBlockRV, band: LoopRV, tile: Tile, unit: VectorUnit
+) -> LoopRV:
+    """Pool each row of a band along itself while L1 holds it; return the loop around a tile."""
+    narrowed = sch.get_sblock(NARROWED)
+    sch.compute_at(narrowed, band, preserve_unit_loops=True)
+    *_, row, pixel, channel = sch.get_loops(narrowed)
     channels, vectors, lane = sch.split(channel, [None, tile.vectors, unit.lanes])
-    sch.reorder(channels, row, pixels, in_tile, vectors, lane)
+    sch.reorder(channels, row, pixel, vectors, lane)
+    sch.unroll(vectors)
+    sch.vectorize(lane)
+    sch.compute_at(rows, row, preserve_unit_loops=True)
+    *_, pixel, channel = sch.get_loops(rows)
+    pixels, in_tile = sch.split(pixel, [None, tile.pixels * RESULTS])
+    vectors, lane = sch.split(channel, [None, unit.lanes])
     unroll_vectors(sch, [in_tile, vectors, lane])
     return pixels
 
@@ -124,10 +145,11 @@ def _sum_point_by_point(sch: Schedule, sums: SBlockRV, here: LoopRV, tile: Tile)
     sch.compute_at(kept, here, preserve_unit_loops=True)
     keep_in_registers(sch, kept)
     point, groups, vectors, lane = sch.get_loops(kept)[-4:]
+    tiles, groups = sch.split(groups, [None, tile.pixels])
     in_turn, together = sch.split(vectors, [None, tile.vectors])
-    sch.reorder(in_turn, point, groups, together, lane)
+    sch.reorder(in_turn, point, tiles, groups, together, lane)
     unroll_vectors(sch, [groups, together, lane])
-    sch.compute_at(sums, point, preserve_unit_loops=True)
+    sch.compute_at(sums, tiles, preserve_unit_loops=True)
     axes = sch.get_loops(sums)[-len(sch.get(sums).iter_vars) :]
     spatial = len(spatial_extents(sch, sums))
     tile_loops, reduction = axes[spatial - 3 : spatial], axes[spatial:]

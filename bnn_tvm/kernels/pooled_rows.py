@@ -1,7 +1,12 @@
-"""Max-pooling of rows that are computed just before they are read, and never in memory at once."""
+"""Max-pooling of rows that are computed just before they are read, and never in memory at once.
+
+Rows are pooled along themselves first: what waits for the rows below is half as wide.
+"""
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 
 from tvm import te, tirx
@@ -9,7 +14,9 @@ from tvm.ir import Expr
 
 from .border import Element
 from .geometry import Extents, Window
-from .stages import POOLED, ROWS
+from .stages import NARROWED, POOLED, ROWS
+
+_LEAST = tirx.const(-math.inf, "float32")
 
 
 def rows_beyond(window: Window, positions: Extents, height: int) -> tuple[int, int]:
@@ -50,17 +57,35 @@ def max_pool_rows(
     """
     batch, height, *extents, channels = shape
     above, below = rows_beyond(window, positions, height)
-    rows = te.compute((batch, above + height + below, *extents, channels), element, name=ROWS)
-    steps = [te.reduce_axis((0, extent), f"k{i}") for i, extent in enumerate(window.kernel)]
+    every_row = (batch, above + height + below, *extents, channels)
+    rows = te.compute(every_row, element, name=ROWS)
+    narrowed = _narrow(rows, window, positions[1:])
+    step = te.reduce_axis((0, window.kernel[0]), "step")
 
-    def reduced(*index: Expr) -> Expr:
-        n, *position, channel = index
-        row, *place = window.place(position, steps)
-        at = [p - before for p, before in zip(place, window.before[1:], strict=True)]
-        inside = [c for p, size in zip(at, extents, strict=True) for c in (p >= 0, p < size)]
-        inside += [row >= above, row < above + height]
-        least = tirx.const(-math.inf, "float32")
-        value = tirx.if_then_else(tirx.all(*inside), rows(n, row, *at, channel), least)
-        return te.max(value, axis=steps)
+    def maximum(*index: Expr) -> Expr:
+        n, position, *rest = index
+        row = position * window.strides[0] + step * window.dilation[0]
+        inside = tirx.all(row >= above, row < above + height)
+        return te.max(tirx.if_then_else(inside, narrowed(n, row, *rest), _LEAST), axis=step)
 
-    return te.compute((batch, *positions, channels), reduced, name=POOLED)
+    return te.compute((batch, *positions, channels), maximum, name=POOLED)
+
+
+def _narrow(rows: te.Tensor, window: Window, positions: Extents) -> te.Tensor:
+    """Take the maximum of each window along each row: (N, rows, *positions, C)."""
+    batch, count, *extents, channels = (int(extent) for extent in rows.shape)
+
+    def maximum(*index: Expr) -> Expr:
+        n, row, *position, channel = index
+
+        def at_step(step: tuple[int, ...]) -> Expr:
+            _, *place = window.place((0, *position), (0, *step))
+            at = [p - before for p, before in zip(place, window.before[1:], strict=True)]
+            inside = [c for p, size in zip(at, extents, strict=True) for c in (p >= 0, p < size)]
+            return tirx.if_then_else(tirx.all(*inside), rows(n, row, *at, channel), _LEAST)
+
+        return functools.reduce(
+            tirx.max, map(at_step, itertools.product(*map(range, window.kernel[1:])))
+        )
+
+    return te.compute((batch, count, *positions, channels), maximum, name=NARROWED)

@@ -30,8 +30,11 @@ COMBINED = "combined"
 ROWS = "rows"
 """Numbers that are pooled where they are computed, some rows at a time."""
 
+NARROWED = "narrowed"
+"""Their maxima along each row."""
+
 POOLED = "pooled"
-"""Their maxima."""
+"""The maxima of those of some rows."""
 
 PARTIAL = "partial"
 """Sums of a part of the reduction in a narrower type, which `ACCUMULATE` adds up."""
