@@ -72,16 +72,17 @@ def tile_points(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedu
     band = None
     if rows is None:
         pixels = tile.pixels * RESULTS
-        here, inside, _ = tile_output(sch, outputs, pixels, vectors * lanes, unit, choose)
+        tiles, inside, _ = tile_output(sch, outputs, pixels, vectors * lanes, unit, choose)
+        row = loops_to(sch, outputs.main, tiles)[-2]
         sch.compute_inline(sch.get_sblock(COMBINED))
         compute_outputs(sch, outputs, inside, unit)
     else:
         band = _pool_in_bands(sch, outputs, unit, choose)
         sch.compute_inline(sch.get_sblock(COMBINED))
-        here = _pool_each_row(sch, rows, band, tile, unit)
+        tiles = _pool_each_row(sch, rows, band, tile, unit)
+        row = loops_to(sch, rows, tiles)[-2]
     row_bytes = math.prod(spatial_extents(sch, sums)[-4:-2]) * vectors * lanes * _BYTES
-    if row_bytes <= unit.target.l1_kib * 1024 * _SHARE_OF_L1:
-        here = loops_to(sch, outputs.main if rows is None else rows, here)[-2]
+    here = row if row_bytes <= unit.target.l1_kib * 1024 * _SHARE_OF_L1 else tiles
     _sum_point_by_point(sch, sums, here, tile)
     _transform_rows(sch, transformed, unit, band)
     return sch

@@ -144,6 +144,21 @@ def test_a_queue_has_an_end(start_board):
             eventually(lambda: connect_direct(process.address, 5))
 
 
+def test_the_answer_is_read_of_a_server_that_turned_away_before_the_greeting(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def connect(address, seconds):
+            client = socket.create_connection((address.host, address.port), seconds)
+            server, _ = listener.accept()
+            with server:
+                wire.send_number(server, wire.BUSY)
+            return client
+
+        monkeypatch.setattr(wire, "connect", connect)
+        with pytest.raises(DeviceBusyError, match="too many"):
+            connect_direct(Address("127.0.0.1", listener.getsockname()[1]), 5)
+
+
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_client_that_dies_frees_the_board(start_board, classifier_file, classifier, busy):
     process = start_board()

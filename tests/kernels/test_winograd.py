@@ -137,6 +137,27 @@ def test_stems_of_networks_take_it(shape, target):
     np.testing.assert_array_equal(found[2][is_sure], signs[is_sure])
 
 
+@pytest.mark.parametrize("width", [32, 96])  # L1 holds the sums of a row, or of a tile only
+@pytest.mark.parametrize("target", TARGETS[:2])
+def test_stems_that_are_only_packed_take_it(target, width):
+    weight = np.sign(random_floats(4, 8, 64, 1, 1))
+    x = random_floats(0, 1, 3, 40, width)
+
+    def binary(g, x):
+        return g.conv(g.sign(stem(g, x)[0]), weight)
+
+    assert "x86.winograd" in rules(module(binary, x.shape), target)
+    is_sure = (np.abs(run(module(stem, x.shape), [x])[0]) > 1e-3).all(axis=1)
+    found, expected = (
+        run_lowered(module(binary, x.shape), [x], target),
+        run(module(binary, x.shape), [x]),
+    )
+    assert is_sure.mean() > 0.5
+    np.testing.assert_array_equal(
+        np.moveaxis(found[0], 1, -1)[is_sure], np.moveaxis(expected[0], 1, -1)[is_sure]
+    )
+
+
 def rules_of_conv(shape, target, **options):
     def conv(g, x):
         return g.conv(
