@@ -3,7 +3,7 @@
 Activations of P planes and weights of Q planes are sums of ``2**p`` and ``2**q`` times vectors of
 bits. All layers accumulate the positions at which two planes disagree, weighted:
 ``M = sum over p, q of 2**(p + q) * popcount(a_p ^ w_q)``. What the dot product is of M says
-`dot_of_disagreements`.
+`layer_weights.PackedWeight`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from .border import surround
 from .floating import pool
 from .geometry import Extents, Window
 from .groups import GroupPlan
-from .popcount_sums import Count, Planes, sum_popcounts
+from .integers import Integers
+from .popcount_sums import Planes, sum_popcounts
 
 
 def border_word(channels: int, word_bits: int, words: int, bit: int) -> Callable[[Expr], Expr]:
@@ -57,7 +58,7 @@ def bitserial_conv(
     mask: te.Tensor | None = None,
     *,
     carry_save: bool = False,
-) -> Count:
+) -> Integers:
     """Count weighted disagreements of each window with each filter, in one to three dimensions.
 
     Parameters
@@ -79,8 +80,8 @@ def bitserial_conv(
 
     Returns
     -------
-    callable
-        Gives elements of (N, *positions, output blocks, lanes) int32.
+    Integers
+        Elements of (N, *positions, output blocks, lanes) int32.
     """
     blocks, *kernel, weight_words, lanes = (int(extent) for extent in weight.shape)
     batch, *extents, data_words = (int(extent) for extent in data.shape)
@@ -102,7 +103,7 @@ def bitserial_conv(
 
 def bitserial_dense(
     data: te.Tensor, weight: te.Tensor, planes: Planes, *, carry_save: bool = False
-) -> Count:
+) -> Integers:
     """Count weighted disagreements of each row with each unit's weights.
 
     Parameters
@@ -117,8 +118,8 @@ def bitserial_dense(
 
     Returns
     -------
-    callable
-        Gives elements of (N, output blocks, lanes) int32.
+    Integers
+        Elements of (N, output blocks, lanes) int32.
     """
     blocks, *inputs, weight_words, lanes = (int(extent) for extent in weight.shape)
     words = weight_words // planes.weight

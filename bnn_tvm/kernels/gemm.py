@@ -25,7 +25,8 @@ from tvm.ir import Expr
 from .border import Element
 from .dot import FP16, TF32
 from .geometry import Extents, Window
-from .popcount_sums import Count, Planes
+from .integers import Integers
+from .popcount_sums import Planes
 from .stages import ACCUMULATE, ONES, SUMS, WINDOWS
 
 ROWS, COLUMNS = 16, 8
@@ -293,7 +294,7 @@ def _most(planes: int) -> int:
 
 def count_disagreements(
     windows: Windows, weight: te.Tensor, plan: GemmPlan, ones: te.Tensor | None = None
-) -> Count:
+) -> Integers:
     """Count the bits in which each window and each filter differ, weighed by their planes.
 
     Parameters
@@ -309,19 +310,19 @@ def count_disagreements(
 
     Returns
     -------
-    callable
-        Gives elements of (*rows, columns) int32.
+    Integers
+        Elements of (*rows, columns).
     """
     sums = multiply(windows, weight, plan, XOR if ones is None else AND)
     if ones is None:
-        return sums
+        return Integers(sums)
     of_windows = _count_window_ones(windows)
 
     def count(*index: Expr) -> Expr:
         row, column = _flat_index(index[:-1], windows.shape), index[-1]
         return _most(plan.planes.weight) * of_windows(row) + ones(column) - 2 * sums(*index)
 
-    return count
+    return Integers(count)
 
 
 def multiply(windows: Windows, weight: te.Tensor, plan: GemmPlan, form: str) -> Element:

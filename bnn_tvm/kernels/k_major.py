@@ -17,7 +17,8 @@ from tvm.ir import Expr
 
 from .border import surround
 from .geometry import Extents, Window
-from .popcount_sums import Count, Pair, Planes, split_sum, weigh_and_sum
+from .integers import Integers
+from .popcount_sums import Pair, Planes, split_sum, weigh_and_sum
 from .stages import ACCUMULATE, PARTIAL
 
 # 16-bit sums of one register.
@@ -69,7 +70,7 @@ def bitserial_conv(
     window: Window,
     planes: Planes,
     border: Callable[[Expr], Expr],
-) -> Count:
+) -> Integers:
     """Count weighted disagreements of each window with each filter, in one to three dimensions.
 
     Parameters
@@ -85,8 +86,8 @@ def bitserial_conv(
 
     Returns
     -------
-    callable
-        Gives elements of (N, *positions, output blocks, outputs of a block) int32.
+    Integers
+        Elements of (N, *positions, output blocks, outputs of a block) int32.
     """
     blocks, *kernel, runs, outputs, depth = (int(extent) for extent in weight.shape)
     batch, *extents, words = (int(extent) for extent in data.shape)
@@ -103,7 +104,7 @@ def bitserial_conv(
     return _sum_popcounts(shape, (*kernel, planes.data, planes.weight, runs), depth, disagree)
 
 
-def bitserial_dense(data: te.Tensor, weight: te.Tensor, planes: Planes) -> Count:
+def bitserial_dense(data: te.Tensor, weight: te.Tensor, planes: Planes) -> Integers:
     """Count weighted disagreements of each row with each unit's weights.
 
     Parameters
@@ -116,8 +117,8 @@ def bitserial_dense(data: te.Tensor, weight: te.Tensor, planes: Planes) -> Count
 
     Returns
     -------
-    callable
-        Gives elements of (N, output blocks, outputs of a block) int32.
+    Integers
+        Elements of (N, output blocks, outputs of a block) int32.
     """
     blocks, *inputs, runs, outputs, depth = (int(extent) for extent in weight.shape)
     runs, words = runs // planes.weight, int(data.shape[-1]) // planes.data
@@ -132,7 +133,7 @@ def bitserial_dense(data: te.Tensor, weight: te.Tensor, planes: Planes) -> Count
     return _sum_popcounts(shape, (*inputs, planes.data, planes.weight, runs), depth, disagree)
 
 
-def _sum_popcounts(shape: Extents, extents: Extents, depth: int, disagree: Pair) -> Count:
+def _sum_popcounts(shape: Extents, extents: Extents, depth: int, disagree: Pair) -> Integers:
     """Sum the popcounts of words over places, planes, runs and the words of a run.
 
     Sums that may exceed 16 bits, and those of several planes, are made in parts that fit.
@@ -147,10 +148,10 @@ def _sum_popcounts(shape: Extents, extents: Extents, depth: int, disagree: Pair)
         return disagree(place, [*at, word])
 
     if math.prod(chunks) > 1:
-        partials = _count((*shape, *chunks), steps, depth, part, PARTIAL)
+        partials = Integers(_count((*shape, *chunks), steps, depth, part, PARTIAL))
         return weigh_and_sum(shape, chunks, Planes(p, q), partials, "int32")
     sums = _count(shape, extents, depth, disagree, ACCUMULATE)
-    return lambda *index: sums(*index).astype("int32")
+    return Integers(lambda *index: sums(*index).astype("int32"))
 
 
 def _count(shape: Extents, inner: Extents, depth: int, word: Pair, name: str) -> te.Tensor:

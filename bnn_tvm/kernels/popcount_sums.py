@@ -11,6 +11,7 @@ from tvm.ir import Expr
 
 from .carry_save import count_pairs
 from .geometry import Extents
+from .integers import Integers
 from .stages import ACCUMULATE, PARTIAL
 
 # A byte holds 255; each pair of bytes disagrees in at most 8 bits.
@@ -18,8 +19,6 @@ _BYTES_IN_A_BYTE = 31
 _LARGEST_UINT16 = 2**16 - 1
 
 Pair = Callable[[tuple[Expr, ...], list[Expr]], Expr]
-Count = Callable[..., Expr]
-"""Gives a count at an index of the result, int32."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def sum_popcounts(
     words: int,
     disagree: Pair,
     carry_save: bool,
-) -> Count:
+) -> Integers:
     """Sum the popcounts of words over places, planes and words.
 
     Bytes are summed in bytes first, as many as surely fit, and those sums in 16 bits if all fit:
@@ -73,7 +72,7 @@ def sum_popcounts(
     if not in_bytes and planes == Planes():
         if carry_save:
             return count_pairs(shape, extents, disagree, word_dtype, ACCUMULATE)
-        return _count_words(shape, extents, disagree, "int32", ACCUMULATE)
+        return Integers(_count_words(shape, extents, disagree, "int32", ACCUMULATE))
     chunks, steps = split_sum(extents, _BYTES_IN_A_BYTE if in_bytes else None)
 
     def chunk_word(index: tuple[Expr, ...], k: list[Expr]) -> Expr:
@@ -84,7 +83,7 @@ def sum_popcounts(
         partials = count_pairs((*shape, *chunks), steps, chunk_word, word_dtype, PARTIAL)
     else:
         dtype = "uint8" if in_bytes else "int32"
-        partials = _count_words((*shape, *chunks), steps, chunk_word, dtype, PARTIAL)
+        partials = Integers(_count_words((*shape, *chunks), steps, chunk_word, dtype, PARTIAL))
     narrow = in_bytes and planes == Planes() and math.prod(extents) * 8 <= _LARGEST_UINT16
     return weigh_and_sum(shape, chunks, planes, partials, "uint16" if narrow else "int32")
 
@@ -99,18 +98,22 @@ def _count_words(shape: Extents, inner: Extents, word: Pair, dtype: str, name: s
 
 
 def weigh_and_sum(
-    shape: Extents, chunks: Extents, planes: Planes, partials: Count, dtype: str
-) -> Count:
+    shape: Extents, chunks: Extents, planes: Planes, partials: Integers, dtype: str
+) -> Integers:
     """Sum partial counts, each multiplied by what its planes stand for."""
     axes = [te.reduce_axis((0, extent), f"c{i}") for i, extent in enumerate(chunks)]
     *_, p, q, _ = axes
 
     def weighed(*index: Expr) -> Expr:
-        count = partials(*index, *axes).astype(dtype)
+        count = partials.count(*index, *axes).astype(dtype)
         return count if planes == Planes() else tirx.shift_left(count, p + q)
 
     sums = te.compute(shape, lambda *index: te.sum(weighed(*index), axis=axes), name=ACCUMULATE)
-    return lambda *index: sums(*index).astype("int32")
+    *places, _, _, parts = chunks
+    weight = math.prod(places) * parts * (2**planes.data - 1) * (2**planes.weight - 1)
+    return Integers(
+        lambda *index: sums(*index).astype("int32"), partials.slope, partials.base * weight
+    )
 
 
 def split_sum(extents: Extents, most: int | None) -> tuple[Extents, Extents]:

@@ -24,7 +24,7 @@ from bnn_tvm.kernels.gemm import (
     plan_gemm,
 )
 from bnn_tvm.kernels.geometry import Extents, Window
-from bnn_tvm.kernels.popcount_sums import Count
+from bnn_tvm.kernels.integers import Integers
 from bnn_tvm.kernels.stages import WEIGHT
 from bnn_tvm.target import CudaTarget, Gpu, Target
 
@@ -78,13 +78,13 @@ class GemmLayers:
         has_room = pairs * SUMS_KIB < self.gpu.block_shared_kib
         return packed.mask is None and packed.groups.step == 0 and has_room
 
-    def count(self, windows: Windows, packed: PackedWeight) -> Count:
+    def count(self, windows: Windows, packed: PackedWeight) -> Integers:
         """Count the disagreements of windows of words with filters.
 
         Returns
         -------
-        callable
-            Gives elements of (*rows of the windows, outputs) int32.
+        Integers
+            Elements of (*rows of the windows, outputs).
         """
         plan = self._plan(windows, packed.words, packed.planes.weight)
         weight = self.constant(lay_out(packed.words, plan), WEIGHT)

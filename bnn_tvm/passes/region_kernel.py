@@ -15,6 +15,7 @@ from bnn_tvm.kernels import bits, bitserial, floating, gemm, k_major
 from bnn_tvm.kernels.border import Element, nearest_row
 from bnn_tvm.kernels.elementwise import SCALAR_OPS
 from bnn_tvm.kernels.geometry import Window
+from bnn_tvm.kernels.integers import Integers
 from bnn_tvm.kernels.pooled_rows import max_pool_rows
 from bnn_tvm.kernels.popcount_sums import Planes
 from bnn_tvm.kernels.stages import COMMON, RESULT, VALUE, WEIGHT
@@ -35,6 +36,7 @@ from .dataflow import (
 )
 from .dot_layer import sum_dots
 from .dot_weights import stored_weight
+from .exact_numbers import ExactNumbers, compute_exactly, exact_dot
 from .float_conv import FloatConv
 from .fuse_regions import read_levels
 from .gemm_layers import NumberWeight, find_gemm_layers
@@ -118,7 +120,8 @@ class _KernelBuilder:
         self._float_conv = FloatConv(target, self._blocking, self._operands.constant)
         self._elements: dict[relax.Var, Element] = {}
         self._words: dict[relax.Var, te.Tensor] = {}
-        self._signs_of_count: tuple[Element, PackedWeight] | None = None
+        self._exact: dict[relax.Var, ExactNumbers] = {}
+        self._signs_of_count: tuple[Integers, PackedWeight] | None = None
         self._written: set[relax.Var] = set()
         self._read_params(function)
 
@@ -164,8 +167,13 @@ class _KernelBuilder:
             self._max_pool(binding.var, call)
         elif name in regions.AVG_POOL:
             self._avg_pool(binding.var, call)
+        elif (exact := compute_exactly(call, self._exact)) is not None:
+            self._define_exact(binding.var, exact)
         else:
             self._elements[binding.var] = self._elementwise(binding.var, call)
+
+    def _define_exact(self, var: relax.Var, exact: ExactNumbers) -> None:
+        self._exact[var], self._elements[var] = exact, exact.element
 
     def _layer(self, var: relax.Var, call: relax.Call) -> None:
         is_dense = op_name(call) == "matmul"
@@ -198,22 +206,21 @@ class _KernelBuilder:
         border = bitserial.border_word(channels, self._word_bits, words, int(pad_value == 1))
         count = self._count_windows(data, packed, window, border)
         correction = self._border_correction(call, window, source, pad_value)
-        self._elements[var] = self._dot(count, packed, correction)
+        self._define_dot(var, count, packed, correction)
         if packed.planes == Planes() and self._levels == SIGNS and correction is None:
             self._signs_of_count = (count, packed)
 
     def _count_windows(
         self, data: te.Tensor, packed: PackedWeight, window: Window, border: Callable[[Expr], Expr]
-    ) -> Element:
+    ) -> Integers:
         if self._gemm is not None and self._gemm.fits(packed):
             shape, planes = _extents(data), packed.planes.data
             windows = gemm.conv_windows(data, shape, window, border, planes)
             return self._gemm.count(windows, packed)
         if self._along_k and packed.mask is None and packed.groups.step == 0:
             weight = self._weight_along_k(packed)
-            return self._blocked(
-                k_major.bitserial_conv(data, weight, window, packed.planes, border)
-            )
+            counts = k_major.bitserial_conv(data, weight, window, packed.planes, border)
+            return counts.seen_as(self._blocked)
         weight = self._operands.constant(packed.words, WEIGHT)
         mask = None if packed.mask is None else self._operands.constant(packed.mask)
         counts = bitserial.bitserial_conv(
@@ -226,7 +233,7 @@ class _KernelBuilder:
             mask,
             carry_save=self._carry_save,
         )
-        return self._blocked(counts)
+        return counts.seen_as(self._blocked)
 
     def _weight_along_k(self, packed: PackedWeight) -> te.Tensor:
         laid = k_major.lay_along_k(packed.words, packed.planes.weight)
@@ -252,27 +259,39 @@ class _KernelBuilder:
         *inputs, channels = shape_of(source)[1:]
         packed = self._pack_weight(constant_of(call.args[1]).T.reshape(-1, *inputs, channels), 1)
         count = self._count_rows(self._words[source], packed)
-        self._elements[var] = self._dot(count, packed, None)
+        self._define_dot(var, count, packed, None)
         if packed.planes == Planes() and self._levels == SIGNS:
             self._signs_of_count = (count, packed)
 
-    def _count_rows(self, data: te.Tensor, packed: PackedWeight) -> Element:
+    def _count_rows(self, data: te.Tensor, packed: PackedWeight) -> Integers:
         planes = packed.planes
         if self._gemm is not None and self._gemm.fits(packed):
             return self._gemm.count(gemm.dense_windows(data, _extents(data), planes.data), packed)
         if self._along_k:
             laid = self._weight_along_k(packed)
-            return self._blocked(k_major.bitserial_dense(data, laid, planes))
+            return k_major.bitserial_dense(data, laid, planes).seen_as(self._blocked)
         weight, carry_save = self._operands.constant(packed.words, WEIGHT), self._carry_save
-        return self._blocked(bitserial.bitserial_dense(data, weight, planes, carry_save=carry_save))
+        counts = bitserial.bitserial_dense(data, weight, planes, carry_save=carry_save)
+        return counts.seen_as(self._blocked)
 
-    def _dot(self, count: Element, packed: PackedWeight, correction: Element | None) -> Element:
-        """Turn weighted disagreements into the dot product, as float32."""
-        base = self._constant_element(packed.base)
+    def _define_dot(
+        self, var: relax.Var, count: Integers, packed: PackedWeight, correction: Element | None
+    ) -> None:
+        """Turn weighted disagreements into the dot product."""
+        exact = exact_dot(count, packed) if correction is None else None
+        if exact is not None:
+            self._define_exact(var, exact)
+        else:
+            self._elements[var] = self._dot(count, packed, correction)
+
+    def _dot(self, count: Integers, packed: PackedWeight, correction: Element | None) -> Element:
+        taken_off = count.times(-packed.slope)
+        base = self._constant_element(packed.base + np.int32(taken_off.base))
         divisor = tirx.const(packed.divisor, "float32")
 
         def dot(*index: Expr) -> Expr:
-            product = (base(*index) - packed.slope * count(*index)).astype("float32")
+            total = base(*index) + taken_off.slope * taken_off.count(*index)
+            product = total.astype("float32")
             product = product / divisor if packed.divisor > 1 else product
             return product if correction is None else product + correction(*index)
 
@@ -426,8 +445,9 @@ class _KernelBuilder:
             return None
         count, packed = self._signs_of_count
         channels = np.broadcast_to(limits.reshape(-1), shape_of(var)[-1:])
-        limit = self._operands.constant(count_limits(channels, int(packed.base[0]), groups))
-        return lambda *index: limit(index[-1]) - count(*index)
+        limits = count_limits(channels, int(packed.base[0]), groups) - np.int32(count.base)
+        limit = self._operands.constant(limits)
+        return lambda *index: limit(index[-1]) - count.slope * count.count(*index)
 
 
 def _broadcasting(tensor: te.Tensor, shape: tuple[int, ...]) -> Element:
