@@ -44,7 +44,7 @@ from .vectors import (
 # Of a number.
 _BYTES = 4
 # Of L1 for the sums that wait: the weights of a point and the data there need the rest.
-_SHARE_OF_L1 = 0.75
+_SHARE_OF_L1 = 0.8
 # Numbers of threads that share bands evenly divide this.
 _THREADS = 4
 
