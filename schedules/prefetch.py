@@ -2,7 +2,8 @@
 
 All pixels pass while the weights of one channel tile stay in L1. Those of the next come from
 memory that is far off, where a network's weights are larger than L2, and faster than the processor
-fetches them by itself: the first row of pixels would wait.
+fetches them by itself: the first row of pixels would wait. Weights that are used once only, as by a
+dense layer at batch 1, are read as fast as they come: fetching them before took 83 us to 94.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def prefetch_weights(
     Returns
     -------
     Schedule
-        Of the function with prefetches before each tile; as it was where all weights are few.
+        Of the function with prefetches before each tile; as it was where all weights are few, or
+        used once.
     """
     (func,) = sch.mod.functions.values()
     weight = next(param for param in func.params if param.name == WEIGHT)
@@ -57,6 +59,8 @@ def prefetch_weights(
         step, steps = step * loop.extent + loop.loop_var, steps * int(loop.extent)
     innermost = loop.loop_var
     steps //= passes
+    if steps <= channel_tiles:
+        return sch
     lines = -(-elements // (steps * line))
     step += steps // channel_tiles
     start = (step if passes == 1 else step % steps) * lines * line

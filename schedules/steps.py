@@ -12,6 +12,8 @@ from bnn_tvm.kernels.stages import ACCUMULATE
 
 # Where a kernel keeps what it hands from one stage to the next: a stack slot, then registers.
 REGISTERS = "global"
+# The type of an axis that is not reduced.
+_SPATIAL = 0
 
 
 def find_block(sch: Schedule, name: str) -> SBlockRV | None:
@@ -39,10 +41,17 @@ def extent(sch: Schedule, loop: LoopRV) -> int:
 
 def spatial_extents(sch: Schedule, block: SBlockRV) -> list[int]:
     """List the extents of a block's axes that are not reduced."""
-    spatial = 0
     return [
-        int(var.dom.extent) for var in sch.get(block).iter_vars if int(var.iter_type) == spatial
+        int(var.dom.extent) for var in sch.get(block).iter_vars if int(var.iter_type) == _SPATIAL
     ]
+
+
+def axis_loops(sch: Schedule, block: SBlockRV) -> tuple[list[LoopRV], list[LoopRV]]:
+    """List the loops of a block's own axes: those that are not reduced, and those that are."""
+    axes = sch.get(block).iter_vars
+    loops = list(zip(axes, sch.get_loops(block)[-len(axes) :], strict=True))
+    spatial = [loop for axis, loop in loops if int(axis.iter_type) == _SPATIAL]
+    return spatial, [loop for axis, loop in loops if int(axis.iter_type) != _SPATIAL]
 
 
 def loops_to(sch: Schedule, block: SBlockRV, last: LoopRV) -> list[LoopRV]:

@@ -19,6 +19,7 @@ from .outputs import Outputs, Packed, count_channels, find_outputs
 from .prefetch import prefetch_weights
 from .rule import Apply, is_layer, kernel_kind
 from .steps import (
+    axis_loops,
     count_iterations,
     extent,
     find_block,
@@ -300,9 +301,8 @@ def _reduce_tile(
         The innermost loop of the reduction.
     """
     sch.compute_at(block, here, preserve_unit_loops=True)
-    loops = sch.get_loops(block)[-len(sch.get(block).iter_vars) :]
-    pixels, all_vectors, lane = loops[tile_axes - 3 : tile_axes]
-    reduction = loops[len(spatial_extents(sch, block)) :]
+    spatial, reduction = axis_loops(sch, block)
+    pixels, all_vectors, lane = spatial[tile_axes - 3 : tile_axes]
     in_turn, together = sch.split(all_vectors, [None, vectors])
     tile = [pixels, together, lane]
     sch.reorder(in_turn, *reduction, *tile)
