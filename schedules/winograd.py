@@ -11,6 +11,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from bnn_tvm.kernels.stages import (
     ACCUMULATE,
     COMBINED,
+    DIVIDED,
     NARROWED,
     PADDED,
     POOLED,
@@ -27,7 +28,6 @@ from .steps import (
     extent,
     find_block,
     keep_in_registers,
-    largest_divisor,
     loops_to,
     spatial_extents,
 )
@@ -163,22 +163,28 @@ def _sum_point_by_point(sch: Schedule, sums: SBlockRV, here: LoopRV, tile: Tile)
 def _transform_rows(
     sch: Schedule, transformed: SBlockRV, unit: VectorUnit, band: LoopRV | None
 ) -> None:
-    """Bring one row after the other to the points, vectors of groups at once: of a band, or all."""
+    """Bring one row after the other to the points, vectors of groups at once: of a band, or all.
+
+    What is inside of a padded row is a loop without conditions.
+    """
     if band is not None:
         sch.compute_at(transformed, band, preserve_unit_loops=True)
     count = len(sch.get(transformed).iter_vars)
-    *rows, point, channel, group, tap = sch.get_loops(transformed)[-count:]
-    lanes = largest_divisor(extent(sch, group), unit.lanes)
-    vector, lane = sch.split(group, [None, lanes])
+    *rows, point, channel, vector, lane, tap = sch.get_loops(transformed)[-count:]
     sch.reorder(channel, vector, point, tap, lane)
     sch.unroll(tap)
     sch.vectorize(lane)
     row = sch.fuse(*rows)
     if band is None:
         sch.parallel(row)
+    divided = sch.get_sblock(DIVIDED)
+    sch.compute_at(divided, row, preserve_unit_loops=True)
+    place, plane, neighbour = sch.get_loops(divided)[-3:]
+    sch.reorder(plane, neighbour, place)
+    # LLVM writes short loops out before it sees vectors in them, and then gathers numbers.
+    sch.fuse(plane, neighbour)
+    sch.unroll(place)
     padded = sch.get_sblock(PADDED)
     sch.compute_at(padded, row, preserve_unit_loops=True)
-    place, neighbour = sch.get_loops(padded)[-2:]
-    sch.reorder(neighbour, place)
-    sch.unroll(place)
+    sch.annotate(sch.get_loops(padded)[-1], "pragma_loop_partition_hint", 1)
     sch.decompose_reduction(transformed, tap)

@@ -21,6 +21,9 @@ ONES = "ones"
 SUMS = "sums"
 """What was accumulated, as a matrix of rows and columns."""
 
+DIVIDED = "divided"
+"""The places of each row, those together that are a step apart."""
+
 TRANSFORMED = "transformed"
 """Data at the points where a convolution is computed with fewer multiplications."""
 

@@ -24,7 +24,7 @@ from tvm.ir import Expr
 
 from .border import Element, shift
 from .geometry import Extents, Window
-from .stages import ACCUMULATE, COMBINED, PADDED, TRANSFORMED
+from .stages import ACCUMULATE, COMBINED, DIVIDED, PADDED, TRANSFORMED
 
 RESULTS = 4
 """Neighbouring results that are computed together."""
@@ -210,7 +210,7 @@ def winograd_conv(
     # Whole vectors of groups, if one is filled.
     filled = -(-groups // lanes) * lanes if groups >= lanes else groups
     rows = _divide_rows(data, shape, filtering, filled, pad_value)
-    at_points = _transform(rows, transform, filtering, filled)
+    at_points = _transform(rows, transform, filtering, filled, min(groups, lanes))
     sums = _sum_at_points(at_points, weight, filtering, (batch, *outer), groups)
 
     def result(*index: Expr) -> Expr:
@@ -232,41 +232,49 @@ def _divide_rows(
 ) -> te.Tensor:
     """Surround data with padding and lay rows out so that neighbouring groups read neighbours.
 
+    Rows are padded as they lie first. Places a step apart then come from whole vectors.
+
     Returns
     -------
     te.Tensor
-        (N, C, *rows, step, groups and those that the last reaches): the place ``group * step + i``
+        (N, *rows, step, C, groups and those that the last reaches): the place ``group * step + i``
         of a row, where a group of results reads `step` places after the one before.
     """
     window, border = filtering.window, tirx.const(pad_value, "float32")
     batch, *extents, channels = shape
 
     def element(*index: Expr) -> Expr:
-        n, channel, *row, place, group = index
-        inside, at = shift((*row, group * filtering.step + place), window, extents)
+        n, *row, channel, place = index
+        inside, at = shift((*row, place), window, extents)
         return tirx.if_then_else(inside, data(n, *at, channel), border)
 
     outer = window.outer
     counts = zip(outer.output_size(tuple(extents[:-1])), outer.strides, outer.spans, strict=True)
     rows = [(count - 1) * stride + span for count, stride, span in counts]
-    lasts = (filtering.step, groups + filtering.reach)
-    return te.compute((batch, channels, *rows, *lasts), element, name=PADDED)
+    step, reached = filtering.step, groups + filtering.reach
+    padded = te.compute((batch, *rows, channels, step * reached), element, name=PADDED)
+    return te.compute(
+        (batch, *rows, step, channels, reached),
+        lambda *index: padded(*index[:-3], index[-2], index[-1] * step + index[-3]),
+        name=DIVIDED,
+    )
 
 
 def _transform(
-    rows: te.Tensor, transform: te.Tensor, filtering: Filtering, groups: int
+    rows: te.Tensor, transform: te.Tensor, filtering: Filtering, groups: int, lanes: int
 ) -> te.Tensor:
-    """Bring data to the points: (N, *rows, points, phases * C, groups)."""
-    batch, channels, *extents, step, _ = (int(extent) for extent in rows.shape)
+    """Bring data to the points: (N, *rows, points, phases * C, vectors of groups, lanes)."""
+    batch, *extents, step, channels, _ = (int(extent) for extent in rows.shape)
     tap = te.reduce_axis((0, filtering.points), "tap")
 
     def at_point(*index: Expr) -> Expr:
-        n, *row, point, channel, group = index
-        place = filtering.phases * tap + channel // channels
-        value = rows(n, channel % channels, *row, place % step, group + place // step)
+        n, *row, point, channel, vector, lane = index
+        place, group = filtering.phases * tap + channel // channels, vector * lanes + lane
+        value = rows(n, *row, place % step, channel % channels, group + place // step)
         return te.sum(value * transform(point, tap), axis=[tap])
 
-    shape = (batch, *extents, filtering.points, filtering.phases * channels, groups)
+    at_points = (filtering.points, filtering.phases * channels)
+    shape = (batch, *extents, *at_points, groups // lanes, lanes)
     return te.compute(shape, at_point, name=TRANSFORMED)
 
 
@@ -275,12 +283,14 @@ def _sum_at_points(
 ) -> te.Tensor:
     """Sum products: (N, *positions without the last, points, groups, blocks, lanes)."""
     blocks, points, *kernel, channels, lanes = (int(extent) for extent in weight.shape)
+    in_vector = int(data.shape[-1])
     steps = [te.reduce_axis((0, extent), f"k{i}") for i, extent in enumerate(kernel)]
     channel = te.reduce_axis((0, channels), "kc")
 
     def dot(*index: Expr) -> Expr:
         n, *row, point, group, block, lane = index
-        value = data(n, *filtering.window.outer.place(row, steps), point, channel, group)
+        at = *filtering.window.outer.place(row, steps), point, channel
+        value = data(n, *at, group // in_vector, group % in_vector)
         return te.sum(value * weight(block, point, *steps, channel, lane), axis=[*steps, channel])
 
     return te.compute((*positions, points, groups, blocks, lanes), dot, name=ACCUMULATE)
