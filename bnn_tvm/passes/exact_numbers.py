@@ -16,8 +16,8 @@ from tvm.ir import Expr
 
 from bnn_tvm.kernels.integers import Integers
 
+from .bit_layers import BitSums
 from .dataflow import constant_of, op_name
-from .layer_weights import PackedWeight
 
 # Whole numbers up to here are float32 numbers.
 _LARGEST = 1 << 24
@@ -60,14 +60,15 @@ def _exact(numbers: Integers, largest: Fraction) -> ExactNumbers | None:
     return ExactNumbers(numbers, int(largest)) if largest <= _LARGEST else None
 
 
-def exact_dot(disagreements: Integers, packed: PackedWeight) -> ExactNumbers | None:
-    """Give the dot product of -1 and +1, or None for other levels."""
-    if packed.divisor > 1 or packed.base.size > 1:
+def exact_dot(sums: BitSums) -> ExactNumbers | None:
+    """Give the dot product of -1 and +1, or None where it may be of other numbers."""
+    packed = sums.packed
+    if packed.divisor > 1 or packed.base.size > 1 or sums.correction is not None:
         return None
     base = int(packed.base[0])
     _, *filters, _ = packed.words.shape
     bits = math.prod(filters) * packed.words.dtype.itemsize * 8
-    numbers = disagreements.times(-packed.slope).plus(base)
+    numbers = sums.disagreements.times(-packed.slope).plus(base)
     return _exact(numbers, Fraction(abs(base) + packed.slope * bits))
 
 

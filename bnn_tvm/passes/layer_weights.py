@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnn_tvm.kernels.bits import block_outputs, pack_signs, word_count
+from bnn_tvm.kernels.border import Element
 from bnn_tvm.kernels.geometry import Extents, Window
 from bnn_tvm.kernels.groups import GroupPlan, in_channels, plan_groups, spread_groups
 from bnn_tvm.kernels.popcount_sums import Planes
@@ -34,6 +35,11 @@ class Blocking:
     def block(self, weight: np.ndarray) -> np.ndarray:
         """Bring (outputs, ...) into (blocks, ..., lanes)."""
         return block_outputs(weight, self.lanes, self.multiple)
+
+    def as_channels(self, accumulated: Element) -> Element:
+        """View (..., blocks, lanes) as (..., outputs)."""
+        lanes = self.lanes
+        return lambda *index: accumulated(*index[:-1], index[-1] // lanes, index[-1] % lanes)
 
 
 @dataclass(frozen=True)

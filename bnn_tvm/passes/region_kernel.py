@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +11,16 @@ from tvm import relax, te, tirx
 from tvm.ir import Expr
 
 from bnn_tvm.kernels import bits, bitserial, floating, gemm, k_major
-from bnn_tvm.kernels.border import Element, nearest_row
+from bnn_tvm.kernels.border import Element
 from bnn_tvm.kernels.elementwise import SCALAR_OPS
 from bnn_tvm.kernels.geometry import Window
-from bnn_tvm.kernels.integers import Integers
 from bnn_tvm.kernels.pooled_rows import max_pool_rows
-from bnn_tvm.kernels.popcount_sums import Planes
 from bnn_tvm.kernels.stages import COMMON, RESULT, VALUE, WEIGHT
 from bnn_tvm.target import Target
 
 from . import regions
 from .binary import CONVOLUTIONS
+from .bit_layers import BitLayers, BitSums
 from .common_value import find_common
 from .dataflow import (
     bindings_of,
@@ -40,14 +38,7 @@ from .exact_numbers import ExactNumbers, compute_exactly, exact_dot
 from .float_conv import FloatConv
 from .fuse_regions import read_levels
 from .gemm_layers import NumberWeight, find_gemm_layers
-from .layer_weights import (
-    Blocking,
-    PackedWeight,
-    block_float_weight,
-    correct_border,
-    count_limits,
-    pack_weight,
-)
+from .layer_weights import Blocking, block_float_weight, count_limits
 from .levels import SIGNS, Levels
 from .operands import Operands
 from .pack_levels import pack_levels
@@ -103,11 +94,10 @@ class _KernelBuilder:
     def __init__(self, function: relax.Function, kind: str, target: Target, packs: bool):
         self._kind = kind
         self._word_bits = target.word_bits
-        self._carry_save = target.has_ternary_logic
         vector = target.vector_bits // (self._word_bits if kind in regions.ON_BITS else 32)
-        self._along_k = target.counts_along_k and kind in regions.LAYERS_ON_BITS
+        along_k = target.counts_along_k and kind in regions.LAYERS_ON_BITS
         channels = shape_of(function.params[0])[-1]
-        lanes = k_major.outputs_of_block(channels) if self._along_k else vector
+        lanes = k_major.outputs_of_block(channels) if along_k else vector
         # Bits are packed in groups of 32 channels: then there are that many to compute.
         self._blocking = Blocking(lanes, 32 if packs else lanes)
         self._levels = read_levels(function)
@@ -118,10 +108,13 @@ class _KernelBuilder:
         self._operands = Operands()
         self._gemm = find_gemm_layers(target, self._operands.constant)
         self._float_conv = FloatConv(target, self._blocking, self._operands.constant)
+        self._bit_layers = BitLayers(
+            target, self._blocking, self._levels or SIGNS, self._gemm, self._operands.constant
+        )
         self._elements: dict[relax.Var, Element] = {}
         self._words: dict[relax.Var, te.Tensor] = {}
         self._exact: dict[relax.Var, ExactNumbers] = {}
-        self._signs_of_count: tuple[Integers, PackedWeight] | None = None
+        self._sign_sums: BitSums | None = None
         self._written: set[relax.Var] = set()
         self._read_params(function)
 
@@ -193,99 +186,33 @@ class _KernelBuilder:
             return call.args[0], None
         return before.args[0], before
 
-    def _pack_weight(self, weight: np.ndarray, groups: int) -> PackedWeight:
-        assert self._levels is not None
-        return pack_weight(weight, self._levels, groups, self._blocking, self._word_bits)
-
     def _bitserial_conv(self, var: relax.Var, call: relax.Call) -> None:
         source, pad = self._source(call)
-        data, window, pad_value = self._words[source], conv_window(call, pad), border_value(pad)
-        packed = self._pack_weight(constant_of(call.args[1]), int(call.attrs.groups))
-        channels = shape_of(source)[-1]
-        words = bits.word_count(channels, self._word_bits)
-        border = bitserial.border_word(channels, self._word_bits, words, int(pad_value == 1))
-        count = self._count_windows(data, packed, window, border)
-        correction = self._border_correction(call, window, source, pad_value)
-        self._define_dot(var, count, packed, correction)
-        if packed.planes == Planes() and self._levels == SIGNS and correction is None:
-            self._signs_of_count = (count, packed)
-
-    def _count_windows(
-        self, data: te.Tensor, packed: PackedWeight, window: Window, border: Callable[[Expr], Expr]
-    ) -> Integers:
-        if self._gemm is not None and self._gemm.fits(packed):
-            shape, planes = _extents(data), packed.planes.data
-            windows = gemm.conv_windows(data, shape, window, border, planes)
-            return self._gemm.count(windows, packed)
-        if self._along_k and packed.mask is None and packed.groups.step == 0:
-            weight = self._weight_along_k(packed)
-            counts = k_major.bitserial_conv(data, weight, window, packed.planes, border)
-            return counts.seen_as(self._blocked)
-        weight = self._operands.constant(packed.words, WEIGHT)
-        mask = None if packed.mask is None else self._operands.constant(packed.mask)
-        counts = bitserial.bitserial_conv(
-            data,
-            weight,
-            window,
-            packed.planes,
-            packed.groups,
-            border,
-            mask,
-            carry_save=self._carry_save,
+        weight, groups = constant_of(call.args[1]), int(call.attrs.groups)
+        window, pad_value = conv_window(call, pad), border_value(pad)
+        sums = self._bit_layers.convolve(
+            self._words[source], shape_of(source), weight, groups, window, pad_value
         )
-        return counts.seen_as(self._blocked)
-
-    def _weight_along_k(self, packed: PackedWeight) -> te.Tensor:
-        laid = k_major.lay_along_k(packed.words, packed.planes.weight)
-        return self._operands.constant(laid, WEIGHT)
-
-    def _border_correction(
-        self, call: relax.Call, window: Window, source: relax.Expr, pad_value: float
-    ) -> Element | None:
-        """Give what to add where the border's bits do not stand for the padding's value."""
-        assert self._levels is not None
-        stands_for = 1.0 if pad_value == 1 else self._levels.lowest
-        if not window.is_padded or pad_value == stands_for:
-            return None
-        extents = shape_of(source)[1:-1]
-        weight = constant_of(call.args[1])
-        correction = correct_border(weight, window, extents, pad_value - stands_for)
-        table = self._operands.constant(correction.table)
-        classes = [self._operands.constant(numbers) for numbers in correction.classes]
-        return lambda *index: table(*map(nearest_row, table.shape, classes, index[1:-1]), index[-1])
+        self._define_dot(var, sums)
 
     def _bitserial_dense(self, var: relax.Var, call: relax.Call) -> None:
         source, _ = self._source(call)
-        *inputs, channels = shape_of(source)[1:]
-        packed = self._pack_weight(constant_of(call.args[1]).T.reshape(-1, *inputs, channels), 1)
-        count = self._count_rows(self._words[source], packed)
-        self._define_dot(var, count, packed, None)
-        if packed.planes == Planes() and self._levels == SIGNS:
-            self._signs_of_count = (count, packed)
+        weight = constant_of(call.args[1]).T.reshape(-1, *shape_of(source)[1:])
+        self._define_dot(var, self._bit_layers.multiply_rows(self._words[source], weight))
 
-    def _count_rows(self, data: te.Tensor, packed: PackedWeight) -> Integers:
-        planes = packed.planes
-        if self._gemm is not None and self._gemm.fits(packed):
-            return self._gemm.count(gemm.dense_windows(data, _extents(data), planes.data), packed)
-        if self._along_k:
-            laid = self._weight_along_k(packed)
-            return k_major.bitserial_dense(data, laid, planes).seen_as(self._blocked)
-        weight, carry_save = self._operands.constant(packed.words, WEIGHT), self._carry_save
-        counts = bitserial.bitserial_dense(data, weight, planes, carry_save=carry_save)
-        return counts.seen_as(self._blocked)
-
-    def _define_dot(
-        self, var: relax.Var, count: Integers, packed: PackedWeight, correction: Element | None
-    ) -> None:
+    def _define_dot(self, var: relax.Var, sums: BitSums) -> None:
         """Turn weighted disagreements into the dot product."""
-        exact = exact_dot(count, packed) if correction is None else None
+        exact = exact_dot(sums)
         if exact is not None:
             self._define_exact(var, exact)
         else:
-            self._elements[var] = self._dot(count, packed, correction)
+            self._elements[var] = self._dot(sums)
+        if sums.of_signs and sums.correction is None:
+            self._sign_sums = sums
 
-    def _dot(self, count: Integers, packed: PackedWeight, correction: Element | None) -> Element:
-        taken_off = count.times(-packed.slope)
+    def _dot(self, sums: BitSums) -> Element:
+        packed, correction = sums.packed, sums.correction
+        taken_off = sums.disagreements.times(-packed.slope)
         base = self._constant_element(packed.base + np.int32(taken_off.base))
         divisor = tirx.const(packed.divisor, "float32")
 
@@ -296,11 +223,6 @@ class _KernelBuilder:
             return product if correction is None else product + correction(*index)
 
         return dot
-
-    def _blocked(self, accumulated: Element) -> Element:
-        """View (..., blocks, lanes) as (..., channels)."""
-        lanes = self._blocking.lanes
-        return lambda *index: accumulated(*index[:-1], index[-1] // lanes, index[-1] % lanes)
 
     def _multiply_matrices(self, var: relax.Var, call: relax.Call) -> Element | None:
         """Multiply numbers as matrices do, on GPUs and where all outputs read all inputs."""
@@ -332,12 +254,13 @@ class _KernelBuilder:
         conv = self._float_conv.convolve(
             data, shape_of(source), weight, groups, window, border_value(pad)
         )
-        self._elements[var] = self._blocked(conv)
+        self._elements[var] = self._blocking.as_channels(conv)
 
     def _dense(self, var: relax.Var, call: relax.Call) -> None:
         blocked = self._blocking.block(stored_weight(constant_of(call.args[1]).T))
         weight = self._operands.constant(blocked, WEIGHT)
-        self._elements[var] = self._blocked(floating.dense(self._elements[call.args[0]], weight))
+        sums = floating.dense(self._elements[call.args[0]], weight)
+        self._elements[var] = self._blocking.as_channels(sums)
 
     def _dot_layer(self, var: relax.Var, call: relax.Call) -> None:
         """Multiply bytes or short floats in groups."""
@@ -345,7 +268,7 @@ class _KernelBuilder:
         form, data = regions.DOT_LAYERS[self._kind], self._elements[source]
         add_weight = functools.partial(self._operands.constant, name=WEIGHT)
         sums = sum_dots(form, call, pad, border_value(pad), data, self._blocking, add_weight)
-        self._elements[var] = self._blocked(sums)
+        self._elements[var] = self._blocking.as_channels(sums)
 
     def _max_pool(self, var: relax.Var, call: relax.Call) -> None:
         source, positions, window = call.args[0], shape_of(var)[1:-1], pool_window(call)
@@ -437,15 +360,15 @@ class _KernelBuilder:
         ``K - 2 m >= t`` is ``floor((K - ceil(t)) / 2) - m >= 0`` in integers.
         """
         margin = self._lookup(sign_operand(self._values[var], self._lookup))
-        if self._signs_of_count is None or op_name(margin) != "subtract":
+        if self._sign_sums is None or op_name(margin) != "subtract":
             return None
         layer, limits = self._lookup(margin.args[0]), constant_of(margin.args[1])
         is_layer = op_name(layer) in CONVOLUTIONS or op_name(layer) == "matmul"
         if not is_layer or limits is None or limits.size not in (1, *limits.shape[-1:]):
             return None
-        count, packed = self._signs_of_count
+        count, base = self._sign_sums.disagreements, int(self._sign_sums.packed.base[0])
         channels = np.broadcast_to(limits.reshape(-1), shape_of(var)[-1:])
-        limits = count_limits(channels, int(packed.base[0]), groups) - np.int32(count.base)
+        limits = count_limits(channels, base, groups) - np.int32(count.base)
         limit = self._operands.constant(limits)
         return lambda *index: limit(index[-1]) - count.slope * count.count(*index)
 
@@ -458,7 +381,3 @@ def _broadcasting(tensor: te.Tensor, shape: tuple[int, ...]) -> Element:
         return tensor(*(i if extent > 1 else 0 for i, extent in zip(own, shape, strict=True)))
 
     return element
-
-
-def _extents(data: te.Tensor) -> tuple[int, ...]:
-    return tuple(int(extent) for extent in data.shape)

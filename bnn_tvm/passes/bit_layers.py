@@ -1,0 +1,166 @@
+"""Layers on packed bits, in the form that suits the processor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import te
+from tvm.ir import Expr
+
+from bnn_tvm.kernels import bitserial, gemm, k_major
+from bnn_tvm.kernels.bits import word_count
+from bnn_tvm.kernels.border import Element, nearest_row
+from bnn_tvm.kernels.geometry import Extents, Window
+from bnn_tvm.kernels.integers import Integers
+from bnn_tvm.kernels.popcount_sums import Planes
+from bnn_tvm.kernels.stages import WEIGHT
+from bnn_tvm.target import Target
+
+from .gemm_layers import GemmLayers
+from .layer_weights import Blocking, PackedWeight, correct_border, pack_weight
+from .levels import SIGNS, Levels
+
+
+@dataclass(frozen=True)
+class BitSums:
+    """What a layer on bits counts, and what its dot product is of that.
+
+    Attributes
+    ----------
+    disagreements : Integers
+        At an index (N, *positions, outputs), as `PackedWeight` weighs them.
+    packed : PackedWeight
+    correction : callable, optional
+        Gives what the border adds to the dot product, where its bits do not stand for the
+        padding's value.
+    of_signs : bool
+        Whether data and weights are one bit each, -1 and +1.
+    """
+
+    disagreements: Integers
+    packed: PackedWeight
+    correction: Element | None
+    of_signs: bool
+
+
+@dataclass(frozen=True)
+class BitLayers:
+    """Makes layers on bits, with their operands.
+
+    Attributes
+    ----------
+    target : Target
+    blocking : Blocking
+    levels : Levels
+        Of the data.
+    gemm : GemmLayers, optional
+        Multiplies matrices, on GPUs.
+    constant : callable
+        Makes an operand of an array, with a name.
+    """
+
+    target: Target
+    blocking: Blocking
+    levels: Levels
+    gemm: GemmLayers | None
+    constant: Callable[..., te.Tensor]
+
+    def convolve(
+        self,
+        data: te.Tensor,
+        shape: Extents,
+        weight: np.ndarray,
+        groups: int,
+        window: Window,
+        pad_value: float,
+    ) -> BitSums:
+        """Convolve packed bits.
+
+        Parameters
+        ----------
+        data : te.Tensor
+            (N, *extents, planes * words).
+        shape : tuple of int
+            (N, *extents, C), of the numbers that the bits stand for.
+        weight : numpy.ndarray
+            (outputs, *kernel, inputs of a group) float32, of signed levels.
+        groups : int
+        window : Window
+        pad_value : float
+            What the padding holds.
+        """
+        *extents, channels = shape[1:]
+        packed, bits = self._pack(weight, groups), self.target.word_bits
+        words = word_count(channels, bits)
+        border = bitserial.border_word(channels, bits, words, int(pad_value == 1))
+        counts = self._count_windows(data, packed, window, border)
+        correction = self._border_correction(weight, window, tuple(extents), pad_value)
+        return self._sums(counts, packed, correction)
+
+    def multiply_rows(self, data: te.Tensor, weight: np.ndarray) -> BitSums:
+        """Multiply rows of packed bits by weights of (outputs, *inputs) float32."""
+        packed = self._pack(weight, 1)
+        return self._sums(self._count_rows(data, packed), packed, None)
+
+    def _pack(self, weight: np.ndarray, groups: int) -> PackedWeight:
+        return pack_weight(weight, self.levels, groups, self.blocking, self.target.word_bits)
+
+    def _sums(self, counts: Integers, packed: PackedWeight, correction: Element | None) -> BitSums:
+        of_signs = packed.planes == Planes() and self.levels == SIGNS
+        return BitSums(counts, packed, correction, of_signs)
+
+    def _count_windows(
+        self, data: te.Tensor, packed: PackedWeight, window: Window, border: Callable[[Expr], Expr]
+    ) -> Integers:
+        planes = packed.planes
+        if self.gemm is not None and self.gemm.fits(packed):
+            windows = gemm.conv_windows(data, _extents(data), window, border, planes.data)
+            return self.gemm.count(windows, packed)
+        if self.target.counts_along_k and packed.mask is None and packed.groups.step == 0:
+            weight = self._weight_along_k(packed)
+            counts = k_major.bitserial_conv(data, weight, window, planes, border)
+            return counts.seen_as(self.blocking.as_channels)
+        weight = self.constant(packed.words, WEIGHT)
+        mask = None if packed.mask is None else self.constant(packed.mask)
+        counts = bitserial.bitserial_conv(
+            data,
+            weight,
+            window,
+            planes,
+            packed.groups,
+            border,
+            mask,
+            carry_save=self.target.has_ternary_logic,
+        )
+        return counts.seen_as(self.blocking.as_channels)
+
+    def _count_rows(self, data: te.Tensor, packed: PackedWeight) -> Integers:
+        planes = packed.planes
+        if self.gemm is not None and self.gemm.fits(packed):
+            return self.gemm.count(gemm.dense_windows(data, _extents(data), planes.data), packed)
+        if self.target.counts_along_k:
+            counts = k_major.bitserial_dense(data, self._weight_along_k(packed), planes)
+            return counts.seen_as(self.blocking.as_channels)
+        weight, carry_save = self.constant(packed.words, WEIGHT), self.target.has_ternary_logic
+        counts = bitserial.bitserial_dense(data, weight, planes, carry_save=carry_save)
+        return counts.seen_as(self.blocking.as_channels)
+
+    def _weight_along_k(self, packed: PackedWeight) -> te.Tensor:
+        return self.constant(k_major.lay_along_k(packed.words, packed.planes.weight), WEIGHT)
+
+    def _border_correction(
+        self, weight: np.ndarray, window: Window, extents: Extents, pad_value: float
+    ) -> Element | None:
+        stands_for = 1.0 if pad_value == 1 else self.levels.lowest
+        if not window.is_padded or pad_value == stands_for:
+            return None
+        correction = correct_border(weight, window, extents, pad_value - stands_for)
+        table = self.constant(correction.table)
+        classes = [self.constant(numbers) for numbers in correction.classes]
+        return lambda *index: table(*map(nearest_row, table.shape, classes, index[1:-1]), index[-1])
+
+
+def _extents(data: te.Tensor) -> Extents:
+    return tuple(int(extent) for extent in data.shape)
