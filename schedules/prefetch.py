@@ -3,7 +3,7 @@
 All pixels pass while the weights of one channel tile stay in L1. Those of the next come from
 memory that is far off, where a network's weights are larger than L2, and faster than the processor
 fetches them by itself: the first row of pixels would wait. Weights that are used once only, as by a
-dense layer at batch 1, are read as fast as they come: fetching them before took 83 us to 94.
+dense layer at batch 1, are read as fast as they come: 512 to 1000 took 99 us fetched, 81 us not.
 """
 
 from __future__ import annotations

@@ -411,9 +411,7 @@ def stream(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedule | 
 def pool_at(sch: Schedule, pool: SBlockRV, here: LoopRV, unit: VectorUnit) -> None:
     """Compute a pooling where its result is used, one vector after the other."""
     sch.compute_at(pool, here, preserve_unit_loops=True)
-    inner = sch.get_loops(pool)[-len(sch.get(pool).iter_vars) :]
-    count = len(spatial_extents(sch, pool))
-    channel, steps = inner[count - 1], inner[count:]
+    (*_, channel), steps = axis_loops(sch, pool)
     width = largest_divisor(extent(sch, channel), unit.lanes)
     vectors, lane = sch.split(channel, [None, width])
     sch.reorder(vectors, *steps, lane)

@@ -25,6 +25,7 @@ from .outputs import Outputs, count_channels, find_outputs
 from .rule import is_layer
 from .steps import (
     REGISTERS,
+    axis_loops,
     extent,
     find_block,
     keep_in_registers,
@@ -84,7 +85,7 @@ def tile_points(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedu
     row_bytes = math.prod(spatial_extents(sch, sums)[-4:-2]) * vectors * lanes * _BYTES
     here = row if row_bytes <= unit.target.l1_kib * 1024 * _SHARE_OF_L1 else tiles
     _sum_point_by_point(sch, sums, here, tile)
-    _transform_rows(sch, transformed, unit, band)
+    _transform_rows(sch, transformed, band)
     return sch
 
 
@@ -151,18 +152,14 @@ def _sum_point_by_point(sch: Schedule, sums: SBlockRV, here: LoopRV, tile: Tile)
     sch.reorder(in_turn, point, tiles, groups, together, lane)
     unroll_vectors(sch, [groups, together, lane])
     sch.compute_at(sums, tiles, preserve_unit_loops=True)
-    axes = sch.get_loops(sums)[-len(sch.get(sums).iter_vars) :]
-    spatial = len(spatial_extents(sch, sums))
-    tile_loops, reduction = axes[spatial - 3 : spatial], axes[spatial:]
-    sch.reorder(*reduction, *tile_loops)
-    unroll_vectors(sch, tile_loops)
+    spatial, reduction = axis_loops(sch, sums)
+    sch.reorder(*reduction, *spatial[-3:])
+    unroll_vectors(sch, spatial[-3:])
     start = sch.decompose_reduction(sums, reduction[0])
     unroll_vectors(sch, sch.get_loops(start)[-3:])
 
 
-def _transform_rows(
-    sch: Schedule, transformed: SBlockRV, unit: VectorUnit, band: LoopRV | None
-) -> None:
+def _transform_rows(sch: Schedule, transformed: SBlockRV, band: LoopRV | None) -> None:
     """Bring one row after the other to the points, vectors of groups at once: of a band, or all.
 
     What is inside of a padded row is a loop without conditions.

@@ -78,7 +78,7 @@ def count_pairs(
 
     def pair(*index: Expr) -> tuple[Expr, Expr]:
         *place, k = axes
-        words = [word(index, [*place, 2 * k + half]) for half in (0, 1)]
+        words = [word(index, [*place, 2 * k + nth]) for nth in (0, 1)]
         return fold(tuple(words), axis=axes)
 
     parity, rest = te.compute(shape, pair, name=name)

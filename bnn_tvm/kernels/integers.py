@@ -30,7 +30,11 @@ class Integers:
 
     def __call__(self, *index: Expr) -> Expr:
         """Give the number at an index of the result, int32."""
-        return self.base + self.slope * self.count(*index)
+        return self.base + self.without_base(*index)
+
+    def without_base(self, *index: Expr) -> Expr:
+        """Give the number less the base, which others add that differ from output to output."""
+        return self.slope * self.count(*index)
 
     def plus(self, summand: int) -> Integers:
         """Add a number."""

@@ -20,7 +20,7 @@ from bnn_tvm.target import Target
 
 from .gemm_layers import GemmLayers
 from .layer_weights import Blocking, PackedWeight, correct_border, pack_weight
-from .levels import SIGNS, Levels
+from .levels import Levels
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,17 @@ class BitSums:
     correction : callable, optional
         Gives what the border adds to the dot product, where its bits do not stand for the
         padding's value.
-    of_signs : bool
-        Whether data and weights are one bit each, -1 and +1.
     """
 
     disagreements: Integers
     packed: PackedWeight
-    correction: Element | None
-    of_signs: bool
+    correction: Element | None = None
+
+    @property
+    def of_signs(self) -> bool:
+        """Whether data, weights and padding all are -1 and +1."""
+        signed = self.packed.slope == 2
+        return signed and self.packed.planes == Planes() and self.correction is None
 
 
 @dataclass(frozen=True)
@@ -97,19 +100,15 @@ class BitLayers:
         border = bitserial.border_word(channels, bits, words, int(pad_value == 1))
         counts = self._count_windows(data, packed, window, border)
         correction = self._border_correction(weight, window, tuple(extents), pad_value)
-        return self._sums(counts, packed, correction)
+        return BitSums(counts, packed, correction)
 
     def multiply_rows(self, data: te.Tensor, weight: np.ndarray) -> BitSums:
         """Multiply rows of packed bits by weights of (outputs, *inputs) float32."""
         packed = self._pack(weight, 1)
-        return self._sums(self._count_rows(data, packed), packed, None)
+        return BitSums(self._count_rows(data, packed), packed)
 
     def _pack(self, weight: np.ndarray, groups: int) -> PackedWeight:
         return pack_weight(weight, self.levels, groups, self.blocking, self.target.word_bits)
-
-    def _sums(self, counts: Integers, packed: PackedWeight, correction: Element | None) -> BitSums:
-        of_signs = packed.planes == Planes() and self.levels == SIGNS
-        return BitSums(counts, packed, correction, of_signs)
 
     def _count_windows(
         self, data: te.Tensor, packed: PackedWeight, window: Window, border: Callable[[Expr], Expr]

@@ -6,7 +6,6 @@ computes the last one from what it counted, in fewer operations and to the same 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -62,14 +61,11 @@ def _exact(numbers: Integers, largest: Fraction) -> ExactNumbers | None:
 
 def exact_dot(sums: BitSums) -> ExactNumbers | None:
     """Give the dot product of -1 and +1, or None where it may be of other numbers."""
-    packed = sums.packed
-    if packed.divisor > 1 or packed.base.size > 1 or sums.correction is not None:
+    if not sums.of_signs:
         return None
-    base = int(packed.base[0])
-    _, *filters, _ = packed.words.shape
-    bits = math.prod(filters) * packed.words.dtype.itemsize * 8
-    numbers = sums.disagreements.times(-packed.slope).plus(base)
-    return _exact(numbers, Fraction(abs(base) + packed.slope * bits))
+    products = int(sums.packed.base[0])
+    numbers = sums.disagreements.times(-sums.packed.slope).plus(products)
+    return _exact(numbers, Fraction(products))
 
 
 def compute_exactly(

@@ -207,7 +207,7 @@ class _KernelBuilder:
             self._define_exact(var, exact)
         else:
             self._elements[var] = self._dot(sums)
-        if sums.of_signs and sums.correction is None:
+        if sums.of_signs:
             self._sign_sums = sums
 
     def _dot(self, sums: BitSums) -> Element:
@@ -217,7 +217,7 @@ class _KernelBuilder:
         divisor = tirx.const(packed.divisor, "float32")
 
         def dot(*index: Expr) -> Expr:
-            total = base(*index) + taken_off.slope * taken_off.count(*index)
+            total = base(*index) + taken_off.without_base(*index)
             product = total.astype("float32")
             product = product / divisor if packed.divisor > 1 else product
             return product if correction is None else product + correction(*index)
@@ -370,7 +370,7 @@ class _KernelBuilder:
         channels = np.broadcast_to(limits.reshape(-1), shape_of(var)[-1:])
         limits = count_limits(channels, base, groups) - np.int32(count.base)
         limit = self._operands.constant(limits)
-        return lambda *index: limit(index[-1]) - count.slope * count.count(*index)
+        return lambda *index: limit(index[-1]) - count.without_base(*index)
 
 
 def _broadcasting(tensor: te.Tensor, shape: tuple[int, ...]) -> Element:
