@@ -48,6 +48,7 @@ from .choices import Choose
 from .outputs import Outputs, find_outputs
 from .rule import Rule, is_layer, kernel_kind
 from .steps import (
+    axis_loops,
     extent,
     find_block,
     keep_in_registers,
@@ -214,10 +215,7 @@ def _count_in_registers(sch: Schedule, here: LoopRV, depth: int, target: Target)
         _reduce_tile(sch, block, here, depth, target)
         return
     sch.compute_at(block, here, preserve_unit_loops=True)
-    count = len(spatial_extents(sch, block))
-    loops = sch.get_loops(block)[-len(sch.get(block).iter_vars) :]
-    *_, pixels, vectors, lane = loops[:count]
-    reduction = loops[count:]
+    (*_, pixels, vectors, lane), reduction = axis_loops(sch, block)
     sch.reorder(*reduction, pixels, vectors, lane)
     unroll_vectors(sch, [pixels, vectors, lane])
     unroll_vectors(sch, sch.get_loops(sch.decompose_reduction(block, reduction[0]))[-3:])
@@ -229,9 +227,8 @@ def _reduce_tile(sch: Schedule, block: SBlockRV, here: LoopRV, depth: int, targe
     """Count run after run for each pixel and block of outputs of a tile."""
     tile_axes = len(spatial_extents(sch, sch.get_sblock(ACCUMULATE)))
     sch.compute_at(block, here, preserve_unit_loops=True)
-    loops = sch.get_loops(block)[-len(sch.get(block).iter_vars) :]
-    tile = loops[tile_axes - 3 : tile_axes]
-    reduction = loops[len(spatial_extents(sch, block)) :]
+    spatial, reduction = axis_loops(sch, block)
+    tile = spatial[tile_axes - 3 : tile_axes]
     run = [reduction.pop()] if depth > 1 else []
     step = None
     if extent(sch, tile[1]) == 1:

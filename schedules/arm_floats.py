@@ -18,7 +18,7 @@ from .arm_run import Loop, Run, multiply_run
 from .choices import Choose
 from .outputs import find_outputs
 from .prefetch import prefetch_weights
-from .steps import extent, keep_in_registers, loops_to, spatial_extents, unroll_all
+from .steps import axis_loops, extent, keep_in_registers, loops_to, spatial_extents, unroll_all
 from .tiles import Tile
 from .vectors import VectorUnit, compute_outputs, fill_padded, tile_output
 
@@ -120,10 +120,7 @@ def _multiply_tile(sch: Schedule, here: LoopRV, option: _Option) -> None:
     """Sum the whole reduction for one tile, of which the innermost products are written out."""
     block = sch.get_sblock(ACCUMULATE)
     sch.compute_at(block, here, preserve_unit_loops=True)
-    loops = sch.get_loops(block)[-len(sch.get(block).iter_vars) :]
-    spatial = len(spatial_extents(sch, block))
-    pixels, vectors, lane = loops[spatial - 3 : spatial]
-    reduction = loops[spatial:]
+    (*_, pixels, vectors, lane), reduction = axis_loops(sch, block)
     in_turn, together = sch.split(vectors, [None, option.tile.vectors])
     written = [loop for loop in reduction if extent(sch, loop) > 1]
     written = written[-2:] if option.run.rows.extent > 1 else written[-1:]

@@ -15,7 +15,7 @@ from tvm.s_tir.schedule import LoopRV
 from bnn_tvm.kernels.stages import ACCUMULATE, WEIGHT
 from bnn_tvm.target import Target
 
-from .steps import REGISTERS, spatial_extents, unroll_all
+from .steps import REGISTERS, axis_loops, unroll_all
 from .x86_dot_intrinsics import DOT, DOT_SOURCE
 
 # By the dtype of the weights; a bfloat16 is stored as its bits.
@@ -52,10 +52,7 @@ def accumulate_dots(sch: Schedule, here: LoopRV, dot: DotInstruction) -> None:
     """Sum the whole reduction for one tile, a group of neighbouring products an instruction."""
     block = sch.get_sblock(ACCUMULATE)
     sch.compute_at(block, here, preserve_unit_loops=True)
-    loops = sch.get_loops(block)[-len(sch.get(block).iter_vars) :]
-    spatial = len(spatial_extents(sch, block))
-    pixels, vectors, lane = loops[spatial - 3 : spatial]
-    *reduction, part = loops[spatial:]
+    (*_, pixels, vectors, lane), (*reduction, part) = axis_loops(sch, block)
     sch.reorder(*reduction, pixels, vectors, lane, part)
     unroll_all(sch, [pixels, vectors])
     init = sch.decompose_reduction(block, reduction[0])
