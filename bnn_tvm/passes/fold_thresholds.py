@@ -15,9 +15,10 @@ import numpy as np
 from tvm import relax
 from tvm.ir import IRModule
 
-from .binary import CONVOLUTIONS, is_one_bit, layer_shape
+from .binary import is_one_bit, layer_shape
 from .dataflow import Emitter, constant_of, is_tensor, op_name, rewrite_calls, shape_of
 from .evaluate import evaluate
+from .negate_outputs import negate_outputs
 from .sign import emit_sign, sign_operand
 
 # With one operand constant, each of these is monotone in the other.
@@ -179,14 +180,6 @@ def threshold_of_floats(chain: Map, channels: int) -> Threshold | None:
     return Threshold(at.astype(np.float32), flipped)
 
 
-def _negated_outputs(call: relax.Call, flipped: np.ndarray) -> relax.Call:
-    """Negate the weights of some output channels of a layer, and so those outputs, exactly."""
-    weight = constant_of(call.args[1])
-    signs = np.where(flipped, -1, 1).astype(weight.dtype)
-    spread = signs.reshape(-1, *[1] * (weight.ndim - 1)) if op_name(call) in CONVOLUTIONS else signs
-    return relax.Call(call.op, [call.args[0], relax.const(weight * spread)], call.attrs)
-
-
 def _broadcast(values: np.ndarray, like: relax.Expr) -> relax.Expr:
     return relax.const(values.reshape((1,) * (len(shape_of(like)) - 1) + (-1,)))
 
@@ -221,7 +214,7 @@ def _compare(emitter: Emitter, source: relax.Expr, threshold: Threshold, name: s
         and layer_shape(layer, source)
         and emitter.uses(source) == 1
     ):
-        source = emitter.emit(_negated_outputs(layer, flipped), source.name)
+        source = emitter.emit(negate_outputs(layer, flipped), source.name)
         at, flipped = np.where(flipped, -at, at), np.zeros_like(flipped)
     margin = emitter.emit(relax.op.subtract(source, _broadcast(at, source)), f"{name}_margin")
     if flipped.any():

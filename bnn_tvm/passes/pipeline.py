@@ -14,6 +14,7 @@ from .fuse_regions import fuse_regions
 from .hoist_sign import hoist_sign
 from .pool_mean import pool_mean
 from .sink_activation import sink_activation
+from .sink_affine import sink_affine
 from .sink_concat import sink_concat
 from .sink_reshape import sink_reshape
 from .squeeze_pad import squeeze_pad
@@ -29,6 +30,7 @@ FLOAT_PASSES: tuple[Pass, ...] = (
     sink_reshape,
     hoist_sign,
     convert_layout,
+    sink_affine,
     sink_concat,
     fold_thresholds,
     fuse_regions,
