@@ -150,6 +150,11 @@ class Target:
         return is_known and self.has_vector_rules and not self.in_order
 
     @property
+    def pools_sums(self) -> bool:
+        """Tell whether kernels of layers on bits average rows of what they compute."""
+        return self.architecture == "x86_64" and self.has_vector_rules
+
+    @property
     def sums_by_planes(self) -> bool:
         """Tell whether convolutions of images sum one plane after the other.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import SBlockRV
 
-from bnn_tvm.kernels.stages import ACCUMULATE, COMMON, PACK, RESULT
+from bnn_tvm.kernels.stages import ACCUMULATE, COMMON, PACK, POOLED, RESULT
 
 from .steps import extent, find_block, spatial_extents
 
@@ -27,6 +27,23 @@ class Packed:
 
 
 @dataclass(frozen=True)
+class Averaged:
+    """Blocks of an output of averages.
+
+    Attributes
+    ----------
+    sums, result : SBlockRV
+        Adds windows up, and divides the sums.
+    height : int
+        Rows of a window; windows lie side by side.
+    """
+
+    sums: SBlockRV
+    result: SBlockRV
+    height: int
+
+
+@dataclass(frozen=True)
 class Outputs:
     """Blocks that write the outputs of a kernel.
 
@@ -39,6 +56,8 @@ class Outputs:
         Write numbers; without `main`.
     packed : tuple of Packed
         Write signs.
+    averaged : Averaged, optional
+        Writes averages of windows of `main`; not in `results`.
     main_is_numbers : bool
         False if `main` packs signs.
     main_is_output : bool
@@ -52,6 +71,7 @@ class Outputs:
     main: SBlockRV
     results: tuple[SBlockRV, ...]
     packed: tuple[Packed, ...]
+    averaged: Averaged | None
     main_is_numbers: bool
     main_is_output: bool
     group: int
@@ -77,6 +97,8 @@ def find_outputs(sch: Schedule) -> Outputs | None:
     packed = [Packed(_packed_value(sch, pack), pack) for pack in packs]
     group = extent(sch, sch.get_loops(packs[0])[-1]) if packs else 1
     common = find_block(sch, COMMON)
+    averaged = None if common is None else _find_averaged(sch, results)
+    results = [block for block in results if averaged is None or block != averaged.result]
     main = common or (results or packs)[0]
     others = [block for block in results if block != main]
     numbers = common is not None or bool(results)
@@ -86,7 +108,9 @@ def find_outputs(sch: Schedule) -> Outputs | None:
         return None
     if not numbers and len(packs) > 1:
         return None
-    return Outputs(main, tuple(others), tuple(packed), numbers, common is None, group, together)
+    return Outputs(
+        main, tuple(others), tuple(packed), averaged, numbers, common is None, group, together
+    )
 
 
 def count_channels(sch: Schedule, outputs: Outputs) -> int:
@@ -96,6 +120,15 @@ def count_channels(sch: Schedule, outputs: Outputs) -> int:
 
 def _name(sch: Schedule, block: SBlockRV) -> str:
     return str(sch.get(block).name_hint)
+
+
+def _find_averaged(sch: Schedule, results: list[SBlockRV]) -> Averaged | None:
+    for result in results:
+        sums = sch.get_producers(result)[0]
+        if _name(sch, sums) == POOLED:
+            height, _ = (int(axis.dom.extent) for axis in sch.get(sums).iter_vars[-2:])
+            return Averaged(sums, result, height)
+    return None
 
 
 def _packed_value(sch: Schedule, pack: SBlockRV) -> SBlockRV:

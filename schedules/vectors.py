@@ -15,7 +15,7 @@ from bnn_tvm.kernels.stages import ACCUMULATE, ELEMENTWISE, PADDED, PARTIAL
 from bnn_tvm.target import Target
 
 from .choices import Choose
-from .outputs import Outputs, Packed, count_channels, find_outputs
+from .outputs import Averaged, Outputs, Packed, count_channels, find_outputs
 from .prefetch import prefetch_weights
 from .rule import Apply, is_layer, kernel_kind
 from .steps import (
@@ -114,14 +114,31 @@ def tile_layer(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedul
     tile = choose("tile", _rank_tiles(sch, step, unit))
     sums = _split_sum(sch, tile) if kernel_kind(func) == "dense" else None
     vectors = max(tile.vectors, step)
-    here, inside, passes = tile_output(sch, outputs, tile.pixels, vectors * lanes, unit, choose)
+    together = None if outputs.averaged is None else outputs.averaged.height
+    here, inside, passes = tile_output(
+        sch, outputs, tile.pixels, vectors * lanes, unit, choose, together
+    )
     around = loops_to(sch, outputs.main, here)
     compute_outputs(sch, outputs, inside, unit)
+    if outputs.averaged is not None:
+        _average_rows(sch, outputs.averaged, around, unit)
     _accumulate_in_registers(sch, here, tile.vectors)
     if sums is not None:
         _keep_sums_apart(sch, sums, here)
     fill_padded(sch, unit)
     return prefetch_weights(sch, around, blocks // vectors, passes)
+
+
+def _average_rows(
+    sch: Schedule, averaged: Averaged, around: list[LoopRV], unit: VectorUnit
+) -> None:
+    """Average as many rows as a window has when they are computed, one channel tile at a time."""
+    *_, rows, _, _ = around
+    sch.reverse_compute_at(averaged.sums, rows, preserve_unit_loops=True)
+    sch.reverse_compute_at(averaged.result, rows, preserve_unit_loops=True)
+    vectorize_innermost(sch, averaged.result, unit.lanes)
+    *_, pixel, _, _ = sch.get_loops(averaged.result)
+    pool_at(sch, averaged.sums, pixel, unit)
 
 
 def _rank_tiles(sch: Schedule, step: int, unit: VectorUnit) -> list[Tile]:
@@ -159,23 +176,37 @@ def fill_padded(sch: Schedule, unit: VectorUnit) -> None:
 
 
 def tile_output(
-    sch: Schedule, outputs: Outputs, pixels: int, channels: int, unit: VectorUnit, choose: Choose
+    sch: Schedule,
+    outputs: Outputs,
+    pixels: int,
+    channels: int,
+    unit: VectorUnit,
+    choose: Choose,
+    together: int | None = None,
 ) -> TileLoops:
     """Tile the loops of an output as `tile_loops`, and share rows and channel tiles among threads.
 
-    They are shared if that is worth waking them.
+    They are shared if that is worth waking them. Rows that are computed together are not.
     """
-    loops = tile_loops(sch, outputs, pixels, channels, unit, choose)
-    share_among_threads(sch, outputs.main, len(loops_to(sch, outputs.main, loops.tiles)) - 1)
+    loops = tile_loops(sch, outputs, pixels, channels, unit, choose, together)
+    inside = 1 if together is None else 2
+    share_among_threads(sch, outputs.main, len(loops_to(sch, outputs.main, loops.tiles)) - inside)
     return loops
 
 
 def tile_loops(
-    sch: Schedule, outputs: Outputs, pixels: int, channels: int, unit: VectorUnit, choose: Choose
+    sch: Schedule,
+    outputs: Outputs,
+    pixels: int,
+    channels: int,
+    unit: VectorUnit,
+    choose: Choose,
+    together: int | None = None,
 ) -> TileLoops:
     """Tile the loops of an output.
 
-    A group is as many channels as one word holds, where signs are packed, or one vector.
+    A group is as many channels as one word holds, where signs are packed, or one vector. Of rows
+    that are computed together, tiles at the same place come one after the other.
     """
     loops = sch.get_loops(outputs.main)[: len(spatial_extents(sch, outputs.main))]
     *outer, x, channel = loops
@@ -186,8 +217,11 @@ def tile_loops(
         groups, in_group = sch.split(groups, [None, outputs.group if outputs.packed else vector])
         inner = [groups, in_group]
     x_tiles, in_x = sch.split(x, [None, pixels])
-    batch, rows = outer[:1], outer[1:]
-    sch.reorder(*batch, channel_tiles, *rows, x_tiles, in_x, *inner)
+    batch, rows, tiles = outer[:1], outer[1:], [x_tiles]
+    if together is not None:
+        rows[-1], row = sch.split(rows[-1], [None, together])
+        tiles.append(row)
+    sch.reorder(*batch, channel_tiles, *rows, *tiles, in_x, *inner)
     passes = 1
     if extent(sch, channel_tiles) > 1:
         if choose("outside", ("channels", "rows")) == "rows":
@@ -195,7 +229,7 @@ def tile_loops(
         elif rows:
             passes = _halve_rows(sch, channel_tiles, rows[0])
     sch.unroll(in_x)
-    return TileLoops(x_tiles, groups, passes)
+    return TileLoops(tiles[-1], groups, passes)
 
 
 def _halve_rows(sch: Schedule, channel_tiles: LoopRV, rows: LoopRV) -> int:

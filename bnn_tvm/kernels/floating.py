@@ -137,9 +137,13 @@ def max_pool(data: te.Tensor, window: Window, positions: Extents) -> te.Tensor:
 
 
 def avg_pool(
-    data: te.Tensor, window: Window, positions: Extents, count_padding: bool
+    data: te.Tensor,
+    window: Window,
+    positions: Extents,
+    count_padding: bool,
+    stage: str = ACCUMULATE,
 ) -> tuple[te.Tensor, Callable[..., Expr]]:
-    """Sum each window of (N, *extents, C) and say by what to divide.
+    """Sum each window of (N, *extents, C), in a stage of that name, and say by what to divide.
 
     Returns
     -------
@@ -152,16 +156,18 @@ def avg_pool(
 
     def count(position: Expr, axis: int) -> Expr:
         before, size, after = window.before[axis], extents[axis], window.after[axis]
-        start = position * window.strides[axis] - before
+        step, length = window.strides[axis], window.kernel[axis]
         low, high = (-before, size + after) if count_padding else (0, size)
-        end = tirx.min(start + window.kernel[axis], high)
-        return end - tirx.max(start, low)
+        if low <= -before and (positions[axis] - 1) * step - before + length <= high:
+            return tirx.const(length, "int32")
+        start = position * step - before
+        return tirx.min(start + length, high) - tirx.max(start, low)
 
     def divisor(*index: Expr) -> Expr:
         counts = [count(position, axis) for axis, position in enumerate(index[1:-1])]
         return math.prod(counts[1:], start=counts[0]).astype("float32")
 
-    sums = pool(data, window, positions, te.sum, lambda _: tirx.const(0, "float32"))
+    sums = pool(data, window, positions, te.sum, lambda _: tirx.const(0, "float32"), stage)
     return sums, divisor
 
 
@@ -171,6 +177,7 @@ def pool(
     positions: Extents,
     reducer: Callable[..., Expr],
     border: Callable[[Expr], Expr],
+    stage: str = ACCUMULATE,
 ) -> te.Tensor:
     """Reduce each window of (N, *extents, C or words)."""
     batch, *extents, last = (int(extent) for extent in data.shape)
@@ -181,4 +188,4 @@ def pool(
         n, *position, channel = index
         return reducer(padded(n, *window.place(position, steps), channel), axis=steps)
 
-    return te.compute((batch, *positions, last), reduced, name=ACCUMULATE)
+    return te.compute((batch, *positions, last), reduced, name=stage)

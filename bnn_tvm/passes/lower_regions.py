@@ -36,6 +36,7 @@ from .levels import SIGNS, Levels
 from .move_bits import can_move_bits, move_bits
 from .pack_levels import pack_levels
 from .pool_stems import POOLED_LAYER, pool_stems
+from .pool_sums import pool_sums
 from .region_kernel import RegionKernel, build_region_kernel
 from .regions import BITPACK, BITSERIAL_MAX_POOL, BITUNPACK, ELEMENTWISE
 
@@ -64,7 +65,7 @@ def lower_regions(mod: IRModule, target: Target) -> IRModule:
     Kernels of equal code share one PrimFunc, which carries the kind of its region in
     ``bnn.kernel``.
     """
-    mod = pool_stems(mod, target)
+    mod = pool_sums(pool_stems(mod, target), target)
     lowerer = _Lowerer(mod, target)
     kept = {MAIN} | {g.name_hint for g, f in mod.functions.items() if COMPOSITE not in f.attrs}
     slim = IRModule({g: f for g, f in mod.functions.items() if g.name_hint in kept})

@@ -29,7 +29,7 @@ from .dataflow import (
     shape_of,
 )
 from .float_conv import find_filtering
-from .fuse_regions import COMPOSITE, LAYER, region_kind
+from .fuse_regions import LAYER, region_kind
 from .regions import CONV
 from .windows import conv_window
 
@@ -57,7 +57,8 @@ def pool_stems(mod: IRModule, target: Target) -> IRModule:
                 continue
             value = emitter.remap(binding.value)
             if binding.var in pairs:
-                value = _join(mod, emitter, pairs[binding.var])
+                stem, pool = pairs[binding.var]
+                value = join_pooling(mod, emitter, stem.value, 0, pool.value)
             is_alias = isinstance(value, relax.Var)
             emitter.replace(
                 binding.var, value if is_alias else emitter.emit(value, binding.var.name)
@@ -107,27 +108,34 @@ def _is_by_channel(value: relax.Expr) -> bool:
     return isinstance(first, relax.Var) and by_channel
 
 
-def _join(mod: IRModule, emitter: Emitter, pair: _Pair) -> relax.Call:
-    """Call one region of both."""
-    stem, pool = (mod[binding.value.op] for binding in pair)
-    args = [*pair.stem.value.args, *pair.pool.value.args[1:]]
+def join_pooling(
+    mod: IRModule, emitter: Emitter, layer: relax.Call, pooled: int, pool: relax.Call
+) -> relax.Call:
+    """Call one region of a layer and of a pooling that alone reads one of its results.
+
+    Returns
+    -------
+    relax.Call
+        Its results are the others of the layer, then those of the pooling.
+    """
+    regions = mod[layer.op], mod[pool.op]
+    params = [*regions[0].params, *regions[1].params[1:]]
     builder = relax.BlockBuilder()
     inner = Emitter(builder)
-    params = [relax.Var(p.name, p.ty) for p in (*stem.params, *pool.params[1:])]
-    for old, new in zip((*stem.params, *pool.params[1:]), params, strict=True):
+    copies = [relax.Var(param.name, param.ty) for param in params]
+    for old, new in zip(params, copies, strict=True):
         inner.replace(old, new)
 
     def body() -> list[relax.Expr]:
-        (pooled,) = _copy(inner, stem)
-        inner.replace(pool.params[0], pooled)
-        return _copy(inner, pool)
+        others = _copy(inner, regions[0])
+        inner.replace(regions[1].params[0], others.pop(pooled))
+        return [*others, *_copy(inner, regions[1])]
 
-    build_function(builder, "region", params, body)
-    attrs = {name: stem.attrs[name] for name in (COMPOSITE, LAYER)}
-    region = builder.finalize()["region"].without_attr("global_symbol")
-    region = region.with_attrs({**attrs, POOLED_LAYER: pool.attrs[LAYER]})
-    name = pair.stem.value.op.name_hint + "_pooled"
-    return relax.Call(emitter.builder.add_func(region, name), [emitter.remap(a) for a in args])
+    build_function(builder, "region", copies, body)
+    attrs = {**dict(regions[0].attrs.items()), POOLED_LAYER: regions[1].attrs[LAYER]}
+    region = builder.finalize()["region"].without_attr("global_symbol").with_attrs(attrs)
+    callee = emitter.builder.add_func(region, layer.op.name_hint + "_pooled")
+    return relax.Call(callee, [emitter.remap(arg) for arg in (*layer.args, *pool.args[1:])])
 
 
 def _copy(emitter: Emitter, region: relax.Function) -> list[relax.Expr]:

@@ -15,7 +15,7 @@ from bnn_tvm.kernels.border import Element
 from bnn_tvm.kernels.elementwise import SCALAR_OPS
 from bnn_tvm.kernels.geometry import Window
 from bnn_tvm.kernels.pooled_rows import max_pool_rows
-from bnn_tvm.kernels.stages import COMMON, RESULT, VALUE, WEIGHT
+from bnn_tvm.kernels.stages import ACCUMULATE, COMMON, POOLED, RESULT, VALUE, WEIGHT
 from bnn_tvm.target import Target
 
 from . import regions
@@ -283,9 +283,17 @@ class _KernelBuilder:
             self._elements[var] = floating.max_pool(data, window, positions)
 
     def _avg_pool(self, var: relax.Var, call: relax.Call) -> None:
-        data, positions = self._elements[call.args[0]], shape_of(var)[1:-1]
-        counts_padding = bool(call.attrs.count_include_pad)
-        sums, divisor = floating.avg_pool(data, pool_window(call), positions, counts_padding)
+        source, positions = call.args[0], shape_of(var)[1:-1]
+        is_layer = self._kind in regions.LAYERS_ON_BITS
+        if is_layer:
+            self._keep_common(source)
+        sums, divisor = floating.avg_pool(
+            self._elements[source],
+            pool_window(call),
+            positions,
+            bool(call.attrs.count_include_pad),
+            POOLED if is_layer else ACCUMULATE,
+        )
         self._elements[var] = lambda *index: sums(*index) / divisor(*index)
 
     def _permuted(self, call: relax.Call) -> Element:
