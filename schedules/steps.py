@@ -22,6 +22,12 @@ def find_block(sch: Schedule, name: str) -> SBlockRV | None:
     return sch.get_sblock(name) if name in names else None
 
 
+def find_blocks(sch: Schedule, stage: str) -> list[SBlockRV]:
+    """List the blocks of a stage that is computed in parts, in their order."""
+    blocks = sch.get_child_blocks(sch.get_sblock("root"))
+    return [block for block in blocks if sch.get(block).name_hint.startswith(stage)]
+
+
 def is_conditional(sch: Schedule, block: SBlockRV) -> bool:
     """Tell whether a block, alone in its innermost loop, skips what lies past a partial tile."""
     realize = sch.get(sch.get_loops(block)[-1]).body
@@ -64,11 +70,9 @@ def loops_to(sch: Schedule, block: SBlockRV, last: LoopRV) -> list[LoopRV]:
 
 def count_iterations(sch: Schedule, output: SBlockRV) -> int:
     """Count the elements that a kernel sums, or those of its output if it sums none."""
-    blocks = sch.get_child_blocks(sch.get_sblock("root"))
-    sums = [block for block in blocks if sch.get(block).name_hint.startswith(ACCUMULATE)]
     return max(
         math.prod(int(var.dom.extent) for var in sch.get(block).iter_vars)
-        for block in sums or [output]
+        for block in find_blocks(sch, ACCUMULATE) or [output]
     )
 
 

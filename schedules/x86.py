@@ -15,9 +15,9 @@ register_tile, x86-64-vpopcntdq                  56x56x64    28x28x128   14x14x2
 ===============================================  ==========  ==========  ===========  ==========
 
 The 7x7 float stem with padding, transposition and BatchNorm of the image ran at 164 GFLOP/s as a
-register tile; the winograd rule takes 0.73 of its time, and 0.63 of that of the stem and its 3x3
-max-pool with BatchNorm and packing in one kernel (970 us beside 1,470 and 185): 665 us of
-multiply-adds, 85 of padding and bringing rows to the points, 220 of reading off and pooling.
+register tile; the winograd rule takes 0.73 of its time, and 0.55 of that of the stem and its 3x3
+max-pool with BatchNorm and packing in one kernel (900 us beside 1,470 and 185): 605 us of
+multiply-adds, 90 of bringing rows to the points, 205 of reading off and pooling.
 """
 
 from __future__ import annotations

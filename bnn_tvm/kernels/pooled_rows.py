@@ -1,6 +1,7 @@
 """Max-pooling of rows that are computed just before they are read, and never in memory at once.
 
-Rows are pooled along themselves first: what waits for the rows below is half as wide.
+Rows are pooled along themselves first, as they are computed: what waits for the rows below is half
+as wide, and whole rows are nowhere.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from tvm.ir import Expr
 
 from .border import Element
 from .geometry import Extents, Window
-from .stages import NARROWED, POOLED, ROWS
+from .stages import NARROWED, POOLED
 
 _LEAST = tirx.const(-math.inf, "float32")
 
@@ -58,8 +59,7 @@ def max_pool_rows(
     batch, height, *extents, channels = shape
     above, below = rows_beyond(window, positions, height)
     every_row = (batch, above + height + below, *extents, channels)
-    rows = te.compute(every_row, element, name=ROWS)
-    narrowed = _narrow(rows, window, positions[1:])
+    narrowed = _narrow(element, every_row, window, positions[1:])
     step = te.reduce_axis((0, window.kernel[0]), "step")
 
     def maximum(*index: Expr) -> Expr:
@@ -71,9 +71,9 @@ def max_pool_rows(
     return te.compute((batch, *positions, channels), maximum, name=POOLED)
 
 
-def _narrow(rows: te.Tensor, window: Window, positions: Extents) -> te.Tensor:
+def _narrow(element: Element, shape: Extents, window: Window, positions: Extents) -> te.Tensor:
     """Take the maximum of each window along each row: (N, rows, *positions, C)."""
-    batch, count, *extents, channels = (int(extent) for extent in rows.shape)
+    batch, count, *extents, channels = shape
 
     def maximum(*index: Expr) -> Expr:
         n, row, *position, channel = index
@@ -82,7 +82,7 @@ def _narrow(rows: te.Tensor, window: Window, positions: Extents) -> te.Tensor:
             _, *place = window.place((0, *position), (0, *step))
             at = [p - before for p, before in zip(place, window.before[1:], strict=True)]
             inside = [c for p, size in zip(at, extents, strict=True) for c in (p >= 0, p < size)]
-            return tirx.if_then_else(tirx.all(*inside), rows(n, row, *at, channel), _LEAST)
+            return tirx.if_then_else(tirx.all(*inside), element(n, row, *at, channel), _LEAST)
 
         return functools.reduce(
             tirx.max, map(at_step, itertools.product(*map(range, window.kernel[1:])))

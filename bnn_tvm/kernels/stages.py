@@ -22,7 +22,7 @@ SUMS = "sums"
 """What was accumulated, as a matrix of rows and columns."""
 
 DIVIDED = "divided"
-"""The places of each row, those together that are a step apart."""
+"""The places of each row, those together that are some apart."""
 
 TRANSFORMED = "transformed"
 """Data at the points where a convolution is computed with fewer multiplications."""
@@ -30,14 +30,11 @@ TRANSFORMED = "transformed"
 COMBINED = "combined"
 """Results read off the sums at those points."""
 
-ROWS = "rows"
-"""Numbers that are pooled where they are computed, some rows at a time."""
-
 NARROWED = "narrowed"
-"""Their maxima along each row."""
+"""Maxima along each row of what the kernel computes."""
 
 POOLED = "pooled"
-"""The maxima of those of some rows."""
+"""The maxima of those of some rows, or sums of windows of what the kernel computes."""
 
 PARTIAL = "partial"
 """Sums of a part of the reduction in a narrower type, which `ACCUMULATE` adds up."""

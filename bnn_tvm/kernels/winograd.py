@@ -118,11 +118,6 @@ class Filtering:
         scale = 2.0 ** np.round(np.log2(sizes) / 2)
         return data / scale[:, None], taps * scale[:, None]
 
-    @property
-    def data_transform(self) -> np.ndarray:
-        """Give the matrix that brings data to the points: (points, points) float32."""
-        return self._matrices[0].astype(np.float32)
-
     def transform_weight(self, weight: np.ndarray) -> np.ndarray:
         """Bring filters to the points.
 
@@ -142,6 +137,12 @@ class Filtering:
         divided = taps.reshape(outputs, *kernel, self.taps, self.phases * channels)
         at_points = np.tensordot(self._matrices[1], divided, axes=(1, divided.ndim - 2))
         return np.moveaxis(at_points, 0, 1).astype(np.float32)
+
+    def bring(self, data: Element, point: int) -> Expr:
+        """Compute what the numbers of a group are at one of the points."""
+        factors = self._matrices[0][point]
+        terms = [data(i) * tirx.const(factors[i], "float32") for i in np.flatnonzero(factors)]
+        return functools.reduce(lambda a, b: a + b, terms)
 
     def read_off(self, sums: Element, result: int) -> Expr:
         """Compute one of the results from the sums at the points.
@@ -177,7 +178,6 @@ def winograd_conv(
     data: Element,
     shape: Extents,
     weight: te.Tensor,
-    transform: te.Tensor,
     filtering: Filtering,
     pad_value: float,
 ) -> te.Tensor:
@@ -192,8 +192,6 @@ def winograd_conv(
     weight : te.Tensor
         (output blocks, points, *kernel without the last axis, phases * C, lanes), as
         `Filtering.transform_weight` gives them.
-    transform : te.Tensor
-        `Filtering.data_transform`.
     filtering : Filtering
         Is worthwhile for data of these extents.
     pad_value : float
@@ -210,7 +208,7 @@ def winograd_conv(
     # Whole vectors of groups, if one is filled.
     filled = -(-groups // lanes) * lanes if groups >= lanes else groups
     rows = _divide_rows(data, shape, filtering, filled, pad_value)
-    at_points = _transform(rows, transform, filtering, filled, min(groups, lanes))
+    at_points = _transform(rows, filtering, filled, min(groups, lanes))
     sums = _sum_at_points(at_points, weight, filtering, (batch, *outer), groups)
 
     def result(*index: Expr) -> Expr:
@@ -219,10 +217,7 @@ def winograd_conv(
         def at_point(point: int) -> Expr:
             return sums(*place, point, x // RESULTS, block, lane)
 
-        value = filtering.read_off(at_point, RESULTS - 1)
-        for i in reversed(range(RESULTS - 1)):
-            value = tirx.Select(x % RESULTS == i, filtering.read_off(at_point, i), value)
-        return value
+        return _select(x % RESULTS, [filtering.read_off(at_point, i) for i in range(RESULTS)])
 
     return te.compute((batch, *outer, width, blocks, lanes), result, name=COMBINED)
 
@@ -232,7 +227,8 @@ def _divide_rows(
 ) -> te.Tensor:
     """Surround data with padding and lay rows out so that neighbouring groups read neighbours.
 
-    Rows are padded as they lie first. Places a step apart then come from whole vectors.
+    Rows are padded as they lie first. They are then divided by one prime factor of the step after
+    the other: each vector comes from a few.
 
     Returns
     -------
@@ -244,38 +240,67 @@ def _divide_rows(
     batch, *extents, channels = shape
 
     def element(*index: Expr) -> Expr:
-        n, *row, channel, place = index
+        n, *row, _, channel, place = index
         inside, at = shift((*row, place), window, extents)
         return tirx.if_then_else(inside, data(n, *at, channel), border)
 
     outer = window.outer
     counts = zip(outer.output_size(tuple(extents[:-1])), outer.strides, outer.spans, strict=True)
     rows = [(count - 1) * stride + span for count, stride, span in counts]
-    step, reached = filtering.step, groups + filtering.reach
-    padded = te.compute((batch, *rows, channels, step * reached), element, name=PADDED)
-    return te.compute(
-        (batch, *rows, step, channels, reached),
-        lambda *index: padded(*index[:-3], index[-2], index[-1] * step + index[-3]),
-        name=DIVIDED,
-    )
+    length = filtering.step * (groups + filtering.reach)
+    divided = te.compute((batch, *rows, 1, channels, length), element, name=PADDED)
+    for factor in _prime_factors(filtering.step):
+        divided = _divide(divided, factor)
+    return divided
 
 
-def _transform(
-    rows: te.Tensor, transform: te.Tensor, filtering: Filtering, groups: int, lanes: int
-) -> te.Tensor:
-    """Bring data to the points: (N, *rows, points, phases * C, vectors of groups, lanes)."""
+def _divide(rows: te.Tensor, factor: int) -> te.Tensor:
+    """Take each row of (N, *rows, parts, C, places) apart into so many times as many parts."""
+    *outer, parts, channels, places = (int(extent) for extent in rows.shape)
+
+    def element(*index: Expr) -> Expr:
+        *place, part, channel, at = index
+        return rows(*place, part % parts, channel, at * factor + part // parts)
+
+    shape = (*outer, parts * factor, channels, places // factor)
+    return te.compute(shape, element, name=DIVIDED)
+
+
+def _prime_factors(number: int) -> list[int]:
+    factors = []
+    for factor in range(2, number + 1):
+        while number % factor == 0:
+            factors.append(factor)
+            number //= factor
+    return factors
+
+
+def _transform(rows: te.Tensor, filtering: Filtering, groups: int, lanes: int) -> te.Tensor:
+    """Bring data to the points: (N, points, *rows, phases * C, vectors of groups, lanes).
+
+    All rows of a point are neighbours: a window's sum reads them one after the other.
+    """
     batch, *extents, step, channels, _ = (int(extent) for extent in rows.shape)
-    tap = te.reduce_axis((0, filtering.points), "tap")
 
     def at_point(*index: Expr) -> Expr:
-        n, *row, point, channel, vector, lane = index
-        place, group = filtering.phases * tap + channel // channels, vector * lanes + lane
-        value = rows(n, *row, place % step, channel % channels, group + place // step)
-        return te.sum(value * transform(point, tap), axis=[tap])
+        n, point, *row, channel, vector, lane = index
 
-    at_points = (filtering.points, filtering.phases * channels)
-    shape = (batch, *extents, *at_points, groups // lanes, lanes)
-    return te.compute(shape, at_point, name=TRANSFORMED)
+        def number(tap: int) -> Expr:
+            place, group = filtering.phases * tap + channel // channels, vector * lanes + lane
+            return rows(n, *row, place % step, channel % channels, group + place // step)
+
+        return _select(point, [filtering.bring(number, i) for i in range(filtering.points)])
+
+    at_points = (filtering.phases * channels, groups // lanes, lanes)
+    return te.compute((batch, filtering.points, *extents, *at_points), at_point, name=TRANSFORMED)
+
+
+def _select(index: Expr, values: list[Expr]) -> Expr:
+    """Choose by an index that is known when its loop is written out."""
+    *others, value = values
+    for i, other in reversed(list(enumerate(others))):
+        value = tirx.Select(index == i, other, value)
+    return value
 
 
 def _sum_at_points(
@@ -289,7 +314,7 @@ def _sum_at_points(
 
     def dot(*index: Expr) -> Expr:
         n, *row, point, group, block, lane = index
-        at = *filtering.window.outer.place(row, steps), point, channel
+        at = point, *filtering.window.outer.place(row, steps), channel
         value = data(n, *at, group // in_vector, group % in_vector)
         return te.sum(value * weight(block, point, *steps, channel, lane), axis=[*steps, channel])
 

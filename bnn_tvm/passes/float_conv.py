@@ -90,5 +90,5 @@ class FloatConv:
         pad_value: float,
     ) -> te.Tensor:
         blocked = self.blocking.block(filtering.transform_weight(weight))
-        filters, transform = self.constant(blocked, WEIGHT), self.constant(filtering.data_transform)
-        return winograd_conv(data, shape, filters, transform, filtering, pad_value)
+        filters = self.constant(blocked, WEIGHT)
+        return winograd_conv(data, shape, filters, filtering, pad_value)

@@ -49,15 +49,13 @@ def convolve_rows(data, weight, window, pad_value, plain=False, target=TARGETS[2
     filtering, last = Filtering(window, weight.shape[1]), np.moveaxis(weight, 1, -1)
     groups = GroupPlan(0, 1, weight.shape[1])
 
-    def filtered(element, shape, weight, transform):
-        return winograd_conv(element, shape, weight, transform, filtering, pad_value)
+    def filtered(element, shape, weight):
+        return winograd_conv(element, shape, weight, filtering, pad_value)
 
     def summed(element, shape, weight):
         return gathered_conv(element, shape, weight, window, pad_value, groups)
 
     arrays = {"data": data, "weight": block(last if plain else filtering.transform_weight(last))}
-    if not plain:
-        arrays["transform"] = filtering.data_transform
     shape = (data.shape[0], *data.shape[2:], data.shape[1])
     func = build(summed if plain else filtered, arrays, shape, weight.shape[0])
     return np.moveaxis(run_kernel(func, [*arrays.values()], target, by)[0], -1, 1)
@@ -74,7 +72,7 @@ def error(found, data, weight, window, pad_value):
 @st.composite
 def layers(draw):
     """Layers along one or two axes, of rows that are whole groups of results."""
-    stride = draw(st.integers(1, 2))
+    stride = draw(st.integers(1, 3))
     width = draw(st.integers(stride + 1, 4 * stride))
     results = RESULTS * draw(st.integers(1, 5))
     before = draw(st.integers(0, width - 1))
