@@ -140,6 +140,12 @@ def kernel_kinds(mod: IRModule) -> list[str]:
     )
 
 
+def kernels_of_kind(mod: IRModule, kind: str) -> list[tirx.PrimFunc]:
+    """List the kernels of one kind in a lowered module."""
+    kernels = [f for f in mod.functions.values() if isinstance(f, tirx.PrimFunc)]
+    return [func for func in kernels if func.attrs.get(KERNEL) == kind]
+
+
 def operators(mod: IRModule) -> list[str]:
     """List the operators of ``main`` in order of execution."""
     return [name for b in main_bindings(mod) if (name := op_name(b.value))]

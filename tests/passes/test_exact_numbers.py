@@ -8,11 +8,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from relax_harness import TARGETS, lower, module, random_floats, random_signs, run, run_lowered
+from relax_harness import (
+    TARGETS,
+    kernels_of_kind,
+    lower,
+    module,
+    random_floats,
+    random_signs,
+    run,
+    run_lowered,
+)
 from tvm import relax, tirx
 
 from bnn_tvm.kernels.integers import Integers
-from bnn_tvm.kernels.stages import KERNEL
 from bnn_tvm.passes.exact_numbers import ExactNumbers
 
 op = relax.op
@@ -76,11 +84,7 @@ def test_kernels_give_the_bits_of_the_float_operations(channels, constants, targ
 
 def result_of(constants, channels=64):
     mod = lower(module(lambda g, x: offset(g, x, channels, constants), (1, channels, 4, 5)))
-    (layer,) = [
-        func
-        for func in mod.functions.values()
-        if func.attrs and str(func.attrs.get(KERNEL)) == "bitserial_conv2d"
-    ]
+    (layer,) = kernels_of_kind(mod, "bitserial_conv2d")
     (text,) = [line for line in layer.script().splitlines() if line.strip().startswith("result[")]
     return text
 

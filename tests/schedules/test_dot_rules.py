@@ -6,10 +6,9 @@ import pytest
 from bnn_tvm.schedules import RULES
 from bnn_tvm.schedules.rule import apply_first
 from precision_harness import before_outlining
-from relax_harness import module, random_floats, random_signs
+from relax_harness import kernels_of_kind, module, random_floats, random_signs
 from tvm import relax
 
-from bnn_tvm.kernels.stages import KERNEL
 from bnn_tvm.passes.fuse_regions import fuse_regions
 from bnn_tvm.passes.lower_regions import lower_regions
 from bnn_tvm.passes.quantize_layers import quantize_layers
@@ -29,8 +28,7 @@ def scheduled_conv(outputs: int, numbers: bool, bits: bool) -> str:
     mod = quantize_layers(before_outlining(module(body, (1, 16, 4, 4))), {"layer": (-3.0, 3.0)})
     target = get_target("x86-64-vpopcntdq")
     lowered = lower_regions(fuse_regions(mod), target)
-    kernels = [f for f in lowered.functions.values() if f.attrs.get(KERNEL) == "conv2d_int8"]
-    (kernel,) = kernels
+    (kernel,) = kernels_of_kind(lowered, "conv2d_int8")
     return apply_first(RULES, kernel, target).func.script()
 
 

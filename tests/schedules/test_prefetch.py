@@ -5,21 +5,15 @@ from __future__ import annotations
 import pytest
 from bnn_tvm.schedules import RULES
 from bnn_tvm.schedules.rule import apply_first
-from relax_harness import lower, module, random_floats, random_signs
-from tvm import tirx
+from relax_harness import kernels_of_kind, lower, module, random_floats, random_signs
 
-from bnn_tvm.kernels.stages import KERNEL
 from bnn_tvm.target import get_target
 
 TARGET = "x86-64-vpopcntdq"
 
 
 def scheduled(body, shape, kind):
-    (func,) = [
-        func
-        for func in lower(module(body, shape), TARGET).functions.values()
-        if isinstance(func, tirx.PrimFunc) and str(func.attrs[KERNEL]) == kind
-    ]
+    (func,) = kernels_of_kind(lower(module(body, shape), TARGET), kind)
     return apply_first(RULES, func, get_target(TARGET)).func.script()
 
 
