@@ -76,8 +76,8 @@ def _find_pairs(mod: IRModule, word_bits: int) -> list[_Pair]:
         if region_kind(mod, binding.value) == "avg_pool2d"
         and (layer := layers.get(owners.get(binding.value.args[0]))) is not None
         and uses[binding.value.args[0]] == 1
-        and shape_of(binding.var)[-1] % word_bits == 0
         and _is_plain(mod, binding)
+        and shape_of(binding.var)[-1] % word_bits == 0
     ]
 
 

@@ -114,10 +114,12 @@ def test_what_is_read_elsewhere_stays():
     assert check(body, TARGETS[0]) == ["avg_pool2d", "bitserial_conv2d"]
 
 
-def test_signs_of_averages_stay():
+@pytest.mark.parametrize("numbers", [False, True])
+def test_signs_of_averages_stay(numbers):
     def body(g, x):
         y = g(op.nn.avg_pool2d(layer(g, x), (2, 2), (2, 2)))
-        return g.conv(g.sign(y), random_signs(4, 32, 64, 1, 1))
+        signs = g.conv(g.sign(y), random_signs(4, 32, 64, 1, 1))
+        return [signs, g(op.negative(y))] if numbers else signs
 
     assert check(body, TARGETS[0]) == APART
 
