@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -203,7 +205,10 @@ class _Job:
         return Status(task, len(search.known), len(search.points), search.best_seconds, limit)
 
     def _decide(self, search: Search) -> BestSchedule:
-        """Measure the fastest schedules and the one by hand again, in turn, and take the best."""
+        """Measure the fastest schedules and the one by hand again, in turn, and take the best.
+
+        Times are compared round by round: a machine that is slow for a while is so for all.
+        """
         others = [point for point in search.fastest(_FINALISTS) if point != search.by_hand]
         points = [search.by_hand, *others]
         outcomes = self._measure([search.schedule(p) for p in points], _FINAL_SAMPLES)
@@ -211,13 +216,16 @@ class _Job:
             raise InternalError(
                 f"the hand schedule of {search.task.label} fails: {outcomes[0].error}"
             )
-        by_hand, *times = [
-            statistics.median(outcome.seconds or (float("inf"),)) for outcome in outcomes
+        by_hand, *times = [outcome.seconds for outcome in outcomes]
+        shares = [
+            statistics.median(map(operator.truediv, seconds, by_hand)) if seconds else math.inf
+            for seconds in times
         ]
-        best = min(range(len(others)), key=times.__getitem__, default=None)
-        if best is None or times[best] > by_hand * (1 - _LEAST_GAIN):
-            return self._found(search, search.by_hand, by_hand, by_hand)
-        return self._found(search, others[best], times[best], by_hand)
+        best = min(range(len(others)), key=shares.__getitem__, default=None)
+        usual = statistics.median(by_hand)
+        if best is None or shares[best] > 1 - _LEAST_GAIN:
+            return self._found(search, search.by_hand, usual, usual)
+        return self._found(search, others[best], usual * shares[best], usual)
 
     def _found(
         self, search: Search, point: dict[str, str], seconds: float, by_hand: float

@@ -41,7 +41,8 @@ class BestSchedule:
     choices : dict of str to str
         Of the rule.
     seconds, seconds_by_hand : float
-        Of one call so, and with what the rule chooses by hand, measured in turn; medians.
+        Of one call so, and with what the rule chooses by hand: the median of the latter, times
+        the median share of it that the former took when measured in turn.
     measured : int
         How many schedules were measured.
     """

@@ -55,6 +55,26 @@ def test_every_point_of_the_space_is_measured_once_and_the_fastest_is_kept(tasks
         assert result.best.seconds == fastest <= result.best.seconds_by_hand
 
 
+def test_a_machine_that_is_slow_for_a_while_does_not_decide(tasks, tmp_path):
+    """The first choice takes 0.9 of the time by hand, the next one 1.1, which no median shows."""
+    machine = (1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0)
+    rounds = {
+        "hand": machine,
+        "faster": tuple(0.9 * state for state in machine),
+        # The machine was fast once more while this one ran.
+        "slower": tuple(1.1 * state for state in (*machine[:3], 1.0, *machine[4:])),
+    }
+
+    def measure(schedules, samples):
+        if samples < 15:
+            return FakeMeasure()(schedules, samples)
+        others = ["slower", "faster", *["hand"] * len(schedules)]
+        return [Outcome(rounds[kind]) for kind in ["hand", *others][: len(schedules)]]
+
+    (result, *_) = run(tasks[:1], tmp_path, 100, measure)
+    assert result.best.seconds == pytest.approx(0.9 * result.best.seconds_by_hand)
+
+
 def test_trials_are_a_limit_and_go_where_the_time_goes(tasks, tmp_path):
     run(tasks, tmp_path, 16, FakeMeasure())
     with Journal(tmp_path) as journal:
