@@ -56,15 +56,14 @@ from .steps import (
     unroll_all,
     vectorize_innermost,
 )
+from .streams import flatten, stream
 from .tiles import Tile
 from .vectors import (
     VectorUnit,
     fill_padded,
-    flatten,
     pack_words,
     rule_for,
     share_among_threads,
-    stream,
     tile_layer,
     unroll_vectors,
     writes_in_turn,

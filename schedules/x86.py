@@ -32,15 +32,13 @@ from .choices import Choose
 from .outputs import count_channels, find_outputs
 from .rule import Rule, is_layer
 from .steps import spatial_extents
+from .streams import flatten, join, stream
 from .tiles import rank_dot_tiles
 from .vectors import (
     VectorUnit,
     compute_outputs,
     fill_padded,
-    flatten,
-    join,
     rule_for,
-    stream,
     tile_layer,
     tile_output,
 )
