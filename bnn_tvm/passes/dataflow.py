@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from tvm import relax
 from tvm.ir import IRModule
 from tvm.ir.expr import GenericConst as Constant
@@ -65,6 +66,11 @@ def stored_dtype(expr: relax.Expr) -> str:
 def constant_of(expr: relax.Expr) -> Any:
     """Read a constant as an array; None for anything else."""
     return expr.value.numpy() if isinstance(expr, Constant) else None
+
+
+def is_per_channel(array: np.ndarray) -> bool:
+    """Tell whether an array is one number, or one a channel: (..., channels), the rest 1."""
+    return array.ndim == 0 or array.size == array.shape[-1]
 
 
 def is_tensor(expr: relax.Expr) -> bool:
@@ -137,6 +143,11 @@ class Emitter:
         self._new[old] = new
         if isinstance(new, relax.Var):
             self._uses[new] += self._old_uses[old]
+
+    def rebind(self, old: relax.Var, value: relax.Expr) -> None:
+        """Make later uses of an old variable read a value: bind it unless it is a variable."""
+        is_alias = isinstance(value, relax.Var)
+        self.replace(old, value if is_alias else self.emit(value, old.name))
 
     def uses(self, var: relax.Var) -> int:
         """Count how often the old ``main`` reads what this new variable replaces."""

@@ -16,7 +16,15 @@ from tvm import relax
 from tvm.ir import IRModule
 
 from .binary import is_one_bit, layer_shape
-from .dataflow import Emitter, constant_of, is_tensor, op_name, rewrite_calls, shape_of
+from .dataflow import (
+    Emitter,
+    constant_of,
+    is_per_channel,
+    is_tensor,
+    op_name,
+    rewrite_calls,
+    shape_of,
+)
 from .evaluate import evaluate
 from .negate_outputs import negate_outputs
 from .sign import emit_sign, sign_operand
@@ -61,10 +69,6 @@ def _per_channel(array: np.ndarray | None) -> np.ndarray | None:
     return None if array is None else array.reshape(1, -1)
 
 
-def _is_per_channel(array: np.ndarray) -> bool:
-    return array.ndim == 0 or array.size == array.shape[-1]
-
-
 def _chain_link(call: Any) -> relax.Expr | None:
     """Return the operand that varies if a call can be a link of a chain, else None."""
     if op_name(call) not in _MONOTONE:
@@ -72,7 +76,7 @@ def _chain_link(call: Any) -> relax.Expr | None:
     tensors = [arg for arg in call.args if is_tensor(arg)]
     varying = [arg for arg in tensors if constant_of(arg) is None]
     constants = [constant_of(arg) for arg in tensors if constant_of(arg) is not None]
-    if len(varying) != 1 or not all(_is_per_channel(array) for array in constants):
+    if len(varying) != 1 or not all(is_per_channel(array) for array in constants):
         return None
     is_reciprocal = op_name(call) == "divide" and varying[0] is not tensors[0]
     return None if is_reciprocal else varying[0]

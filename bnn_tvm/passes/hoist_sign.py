@@ -9,12 +9,10 @@ from tvm.ir import IRModule
 
 from .dataflow import Emitter, op_name, rewrite_calls
 from .sign import emit_sign, sign_operand
+from .windows import MAX_POOLS
 
 # sign(f(x)) = f(sign(x)) for all of these: they copy values, or take the largest of some.
-_COMMUTING = (
-    "reshape", "permute_dims", "nn.pad",
-    "nn.max_pool1d", "nn.max_pool2d", "nn.max_pool3d",
-)  # fmt: skip
+_COMMUTING = ("reshape", "permute_dims", "nn.pad", *MAX_POOLS)
 
 
 def _sign_of_padding(call: relax.Call) -> relax.Call:

@@ -10,12 +10,10 @@ from tvm import relax
 
 from .dataflow import Constant, arguments, constant_of, number_of, op_name
 from .sign import Lookup, is_scalar, sign_operand
+from .windows import MAX_POOLS
 
 # A result holds only values of its operands.
-_COPYING = (
-    "reshape", "permute_dims", "concat", "strided_slice",
-    "nn.max_pool1d", "nn.max_pool2d", "nn.max_pool3d",
-)  # fmt: skip
+_COPYING = ("reshape", "permute_dims", "concat", "strided_slice", *MAX_POOLS)
 MAX_BITS = 8
 
 

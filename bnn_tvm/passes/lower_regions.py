@@ -143,9 +143,7 @@ class _Lowerer:
             self._bits[binding.var] = emitter.emit(moved, binding.var.name)
             if binding.var not in self._forms.as_floats:
                 return
-        value = emitter.remap(binding.value)
-        is_alias = isinstance(value, relax.Var)
-        emitter.replace(binding.var, value if is_alias else emitter.emit(value, binding.var.name))
+        emitter.rebind(binding.var, emitter.remap(binding.value))
 
     def _lower(
         self, emitter: Emitter, kind: str, call: relax.Call, outputs: list[relax.Var]

@@ -21,6 +21,7 @@ from .dataflow import (
     build_function,
     constant_of,
     count_uses,
+    is_per_channel,
     is_tensor,
     main_bindings,
     op_name,
@@ -59,10 +60,7 @@ def pool_stems(mod: IRModule, target: Target) -> IRModule:
             if binding.var in pairs:
                 stem, pool = pairs[binding.var]
                 value = join_pooling(mod, emitter, stem.value, 0, pool.value)
-            is_alias = isinstance(value, relax.Var)
-            emitter.replace(
-                binding.var, value if is_alias else emitter.emit(value, binding.var.name)
-            )
+            emitter.rebind(binding.var, value)
 
     return rebuild_main(mod, write) if pairs else mod
 
@@ -104,7 +102,7 @@ def _is_by_channel(value: relax.Expr) -> bool:
         return True
     first, *others = arguments(value)
     tensors = [constant_of(other) for other in others if is_tensor(other)]
-    by_channel = all(t is not None and (t.size == 1 or t.size == t.shape[-1]) for t in tensors)
+    by_channel = all(tensor is not None and is_per_channel(tensor) for tensor in tensors)
     return isinstance(first, relax.Var) and by_channel
 
 
@@ -141,7 +139,5 @@ def join_pooling(
 def _copy(emitter: Emitter, region: relax.Function) -> list[relax.Expr]:
     """Write the bindings of a region; return its results."""
     for binding in bindings_of(region):
-        value = emitter.remap(binding.value)
-        new = value if isinstance(value, relax.Var) else emitter.emit(value, binding.var.name)
-        emitter.replace(binding.var, new)
+        emitter.rebind(binding.var, emitter.remap(binding.value))
     return [emitter.remap(result) for result in results_of(region)]

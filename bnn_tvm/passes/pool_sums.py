@@ -53,11 +53,7 @@ def pool_sums(mod: IRModule, target: Target) -> IRModule:
             if binding.var in by_layer:
                 _emit_joined(mod, emitter, by_layer[binding.var])
             elif binding.var not in gone:
-                value = emitter.remap(binding.value)
-                is_alias = isinstance(value, relax.Var)
-                emitter.replace(
-                    binding.var, value if is_alias else emitter.emit(value, binding.var.name)
-                )
+                emitter.rebind(binding.var, emitter.remap(binding.value))
 
     return rebuild_main(mod, write) if pairs else mod
 

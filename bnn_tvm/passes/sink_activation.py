@@ -6,14 +6,14 @@ from tvm import relax
 from tvm.ir import IRModule
 
 from .dataflow import Emitter, op_name, rewrite_calls
+from .windows import MAX_POOLS
 
-_POOLS = ("nn.max_pool1d", "nn.max_pool2d", "nn.max_pool3d")
 # Non-decreasing and the same for every channel, so that max(f(x)) = f(max(x)).
 _MONOTONE = ("tanh", "sigmoid", "nn.relu", "clip")
 
 
 def _sink(emitter: Emitter, call: relax.Call, name: str) -> relax.Expr | None:
-    if op_name(call) not in _POOLS:
+    if op_name(call) not in MAX_POOLS:
         return None
     activation = emitter.value(call.args[0])
     if op_name(activation) not in _MONOTONE or emitter.uses(call.args[0]) != 1:

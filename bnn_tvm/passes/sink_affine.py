@@ -14,10 +14,10 @@ from tvm import relax
 from tvm.ir import IRModule
 
 from .binary import CONVOLUTIONS, reason_not_binary
-from .dataflow import Emitter, constant_of, op_name, rewrite_calls, shape_of
+from .dataflow import Emitter, constant_of, is_per_channel, op_name, rewrite_calls, shape_of
 from .negate_outputs import negate_outputs
+from .windows import MAX_POOLS
 
-_POOLS = ("nn.max_pool1d", "nn.max_pool2d", "nn.max_pool3d")
 _SUMS, _PRODUCT = ("add", "subtract"), "multiply"
 
 
@@ -31,7 +31,7 @@ def sink_affine(mod: IRModule) -> IRModule:
 
 
 def _sink(emitter: Emitter, call: relax.Call, name: str) -> relax.Expr | None:
-    steps = _steps_before(emitter, call.args[0]) if op_name(call) in _POOLS else []
+    steps = _steps_before(emitter, call.args[0]) if op_name(call) in MAX_POOLS else []
     if not steps:
         return None
     source = steps[0].args[0]
@@ -70,8 +70,7 @@ def _is_step(call: relax.Call | None) -> bool:
     constant = constant_of(call.args[1])
     if constant is None or constant.size not in (1, shape_of(call.args[0])[-1]):
         return False
-    by_channel = constant.size == 1 or constant.size == constant.shape[-1]
-    return by_channel and (op_name(call) != _PRODUCT or bool(np.all(constant)))
+    return is_per_channel(constant) and (op_name(call) != _PRODUCT or bool(np.all(constant)))
 
 
 def _constant(step: relax.Call) -> np.ndarray:

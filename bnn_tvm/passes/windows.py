@@ -12,6 +12,9 @@ from bnn_tvm.kernels.pooled_rows import rows_beyond
 
 from .dataflow import op_name, shape_of
 
+MAX_POOLS = ("nn.max_pool1d", "nn.max_pool2d", "nn.max_pool3d")
+"""Operators that give the largest value of each window."""
+
 
 def conv_window(call: relax.Call, pad: relax.Call | None) -> Window:
     """Describe the window of a convolution, with the padding before it if there is one."""
@@ -38,7 +41,7 @@ def pool_window(call: relax.Call) -> Window:
 def pooled_rows_beyond(bindings: Iterable[relax.VarBinding], conv: relax.Var) -> tuple[int, int]:
     """Count the rows above and below a convolution that a pooling among operations reads."""
     for binding in bindings:
-        if op_name(binding.value).startswith("nn.max_pool"):
+        if op_name(binding.value) in MAX_POOLS:
             positions = shape_of(binding.var)[1:-1]
             return rows_beyond(pool_window(binding.value), positions, shape_of(conv)[1])
     return 0, 0
