@@ -314,7 +314,7 @@ def _warn_of_differences(log: TuneLog | None, scheduled: ScheduledModule, target
     same_machine = is_here and not isinstance(target, CudaTarget)
     if differences := log.environment.differences(describe_environment(target), same_machine):
         warnings.warn(
-            f"the tuning log of {target.id} was measured with {'; '.join(differences)}: "
+            f"the tuning log of {target.id} was measured {'; '.join(differences)}: "
             "schedules may be slower than they could be, tune again with bnn-tvm tune",
             TuneLogWarning,
             stacklevel=4,

@@ -19,7 +19,7 @@ from .package.manifest import TargetInfo
 HOST = "host"
 
 _LLVM, _CUDA = "llvm", "cuda"
-_POPCOUNTS = ("vpopcntd", "cnt", "pshufb", "popcnt", "popc", "none")
+_POPCOUNTS = ("vpternlogd", "vpopcntd", "cnt", "pshufb", "popcnt", "popc", "none")
 _WORD_BITS = (8, 32)
 _DOT_INSTRUCTIONS = ("vpdpbusd", "vdpbf16ps", "mma.f16", "mma.tf32")
 _B1_MMA = ("and", "xor", "none")
@@ -58,9 +58,10 @@ class Target:
     in_order : bool
         Whether each core executes instructions as they come, so that their order decides how fast.
     native_popcount : str
-        Best way to count bits: ``vpopcntd`` (vectors of 32-bit numbers), ``cnt`` (vectors of
-        bytes), ``pshufb`` (byte table in a register), ``popcnt`` (scalar instruction), ``popc``
-        (every lane of a warp) or ``none``.
+        Best way to count bits: ``vpopcntd`` (vectors of 32-bit numbers), ``vpternlogd`` (the same
+        of two words at a time, after logic of three inputs), ``cnt`` (vectors of bytes),
+        ``pshufb`` (byte table in a register), ``popcnt`` (scalar instruction), ``popc`` (every lane
+        of a warp) or ``none``.
     word_bits : int
         Width of the words that channels are packed into.
     toolchain : str
@@ -128,9 +129,9 @@ class Target:
         return "none" in self.triple.split("-")
 
     @property
-    def has_ternary_logic(self) -> bool:
-        """Whether one instruction computes any logic of three vectors, as all with VPOPCNTD do."""
-        return self.native_popcount == "vpopcntd"
+    def counts_pairs(self) -> bool:
+        """Whether words are counted two at a time: logic of three inputs is as fast as of two."""
+        return self.native_popcount == "vpternlogd"
 
     @property
     def counts_along_k(self) -> bool:

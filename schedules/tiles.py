@@ -89,7 +89,7 @@ def rank_tiles(
     return sorted(tiles or {Tile(1, 1)}, key=rank)
 
 
-def rank_float_tiles(pixels: int, blocks: int, vector_step: int, target: Target) -> list[Tile]:
+def rank_small_tiles(pixels: int, blocks: int, vector_step: int, target: Target) -> list[Tile]:
     """List the tiles of float sums that fit the registers; first the smallest that is fast.
 
     Takes what `rank_tiles` takes. A single pixel, a dense layer at batch 1, waits for its weights:

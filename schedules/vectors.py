@@ -32,12 +32,16 @@ from .steps import (
     unroll_all,
     vectorize_innermost,
 )
-from .tiles import ENOUGH_SUMS, Tile, rank_float_tiles, rank_tiles
+from .tiles import ENOUGH_SUMS, Tile, rank_small_tiles, rank_tiles
 
 # Steps of a pooling window, and vectors of one pixel, that are worth their code.
 _MOST_UNROLLED_STEPS = 16
 # Words of one pixel that are worth their code; a register tile never has more.
 _MOST_UNROLLED_WORDS = 16
+# The last axes of a reduction: columns of a filter, planes of data and of weights, words.
+_AXES_OF_A_ROW = 4
+# Words of a pixel that LLVM leaves a loop.
+_ENOUGH_WORDS = 8
 # Elements that a kernel reads or sums before a second thread is worth waking: 3 us, but what one
 # thread alone writes, the other has to fetch. LeNet takes 0.81 of its time with 2^17, two threads.
 _LEAST_PARALLEL_WORK = 1 << 15
@@ -63,6 +67,11 @@ class VectorUnit:
     def lanes(self) -> int:
         """Count the 32-bit numbers of one vector."""
         return self.target.vector_bits // 32
+
+    @property
+    def counts_words(self) -> bool:
+        """Tell whether bits are counted one vector of words at a time, by one instruction."""
+        return self.target.native_popcount == "vpopcntd"
 
 
 ApplyToVectors = Callable[[tirx.PrimFunc, VectorUnit, Choose], Schedule | None]
@@ -108,7 +117,8 @@ def tile_layer(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedul
     *_, blocks, lanes = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
     step = max(outputs.group // lanes, 1)
     tile = choose("tile", _rank_tiles(sch, step, unit))
-    sums = _split_sum(sch, tile) if kernel_kind(func) == "dense" else None
+    is_dense = kernel_kind(func) == "dense"
+    sums = _split_sum(sch, tile) if is_dense else None
     vectors = max(tile.vectors, step)
     together = None if outputs.averaged is None else outputs.averaged.height
     here, inside, passes = tile_output(
@@ -118,7 +128,7 @@ def tile_layer(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedul
     compute_outputs(sch, outputs, inside, unit)
     if outputs.averaged is not None:
         _average_rows(sch, outputs.averaged, around, unit)
-    _accumulate_in_registers(sch, here, tile.vectors)
+    _accumulate_in_registers(sch, here, tile.vectors, unit.counts_words and not is_dense)
     if sums is not None:
         _keep_sums_apart(sch, sums, here)
     fill_padded(sch, unit)
@@ -141,8 +151,9 @@ def _rank_tiles(sch: Schedule, step: int, unit: VectorUnit) -> list[Tile]:
     """List tiles of a layer, the best first, by what its sums take of the processor."""
     block = sch.get_sblock(ACCUMULATE)
     *_, x, blocks, _ = spatial_extents(sch, block)
-    if str(sch.get(block).writes[0].source.dtype) == "float32":
-        return rank_float_tiles(x, blocks, step, unit.target)
+    is_float = str(sch.get(block).writes[0].source.dtype) == "float32"
+    if is_float or (unit.counts_words and x > 1):
+        return rank_small_tiles(x, blocks, step, unit.target)
     return rank_tiles(x, blocks, step, _registers_per_sum(sch), unit.target)
 
 
@@ -304,17 +315,21 @@ def pack_words(sch: Schedule, pack: SBlockRV, unit: VectorUnit) -> None:
     sch.tensorize(bit, intrinsic)
 
 
-def _accumulate_in_registers(sch: Schedule, here: LoopRV, vectors: int) -> None:
-    """Sum the whole reduction for one tile; byte sums, if any, one chunk at a time."""
+def _accumulate_in_registers(sch: Schedule, here: LoopRV, vectors: int, joins: bool) -> None:
+    """Sum the whole reduction for one tile; byte sums, if any, one chunk at a time.
+
+    Short loops over words may be joined with those around them.
+    """
     block, partial = sch.get_sblock(ACCUMULATE), find_block(sch, PARTIAL)
     tile_axes = len(spatial_extents(sch, block))
-    innermost = _reduce_tile(sch, block, here, tile_axes, vectors)
+    joins = joins and partial is None
+    innermost = _reduce_tile(sch, block, here, tile_axes, vectors, joins)
     if partial is not None:
-        _reduce_tile(sch, partial, innermost, tile_axes, vectors)
+        _reduce_tile(sch, partial, innermost, tile_axes, vectors, joins)
 
 
 def _reduce_tile(
-    sch: Schedule, block: SBlockRV, here: LoopRV, tile_axes: int, vectors: int
+    sch: Schedule, block: SBlockRV, here: LoopRV, tile_axes: int, vectors: int, joins: bool
 ) -> LoopRV:
     """Reduce in the outer loops, over an unrolled tile of vectors in the inner ones.
 
@@ -324,6 +339,8 @@ def _reduce_tile(
         The last three of so many first axes are pixels, vectors and lanes.
     vectors : int
         Those that are summed together; others come before or after them.
+    joins : bool
+        Whether to join short loops over words with those around them.
 
     Returns
     -------
@@ -336,11 +353,25 @@ def _reduce_tile(
     in_turn, together = sch.split(all_vectors, [None, vectors])
     tile = [pixels, together, lane]
     sch.reorder(in_turn, *reduction, *tile)
+    if joins:
+        reduction = _join_short_loops(sch, reduction)
     unroll_vectors(sch, tile)
     init = sch.decompose_reduction(block, reduction[0])
     unroll_vectors(sch, sch.get_loops(init)[-3:])
     keep_in_registers(sch, block)
     return reduction[-1]
+
+
+def _join_short_loops(sch: Schedule, reduction: list[LoopRV]) -> list[LoopRV]:
+    """Join a loop over few words with those over one row of the filter, as they lie in memory.
+
+    LLVM writes out a loop of four words, and then sums counts of several words before it adds
+    them: 28x28x128 took 108 us of a Zen 4 so, and 104.6 in one loop of twelve.
+    """
+    row = reduction[-_AXES_OF_A_ROW:]
+    if len(row) < _AXES_OF_A_ROW or extent(sch, row[-1]) >= _ENOUGH_WORDS:
+        return reduction
+    return [*reduction[:-_AXES_OF_A_ROW], sch.fuse(*row)]
 
 
 def _split_sum(sch: Schedule, tile: Tile) -> SBlockRV | None:

@@ -33,7 +33,7 @@ from .steps import (
     loops_to,
     spatial_extents,
 )
-from .tiles import Tile, rank_float_tiles
+from .tiles import Tile, rank_small_tiles
 from .vectors import (
     VectorUnit,
     compute_outputs,
@@ -71,7 +71,7 @@ def tile_points(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedu
     *_, groups, blocks, lanes = spatial_extents(sch, sums)
     narrowed = find_block(sch, NARROWED)
     step = 1 if narrowed is not None else max(outputs.group // lanes, 1)
-    tile = choose("tile", rank_float_tiles(groups, blocks, step, unit.target))
+    tile = choose("tile", rank_small_tiles(groups, blocks, step, unit.target))
     vectors = max(tile.vectors, step)
     row_bytes = math.prod(spatial_extents(sch, sums)[-4:-2]) * vectors * lanes * _BYTES
     band = None

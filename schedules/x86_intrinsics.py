@@ -39,11 +39,15 @@ tirx.op.register_intrin_lowering(CARRY, "llvm", f=_lower_carry)
 
 
 def _pmovmskb(value: tirx.Buffer, dtype: str) -> tirx.Expr:
-    signs = T.Select(
-        value.vload([0], dtype=dtype + "x32") < T.Broadcast(T.Cast(dtype, 0), 32),
-        T.Broadcast(T.int8(0), 32),
-        T.Broadcast(T.int8(-1), 32),
-    )
+    halves = [
+        T.Select(
+            value.vload([start], dtype=dtype + "x16") < T.Broadcast(T.Cast(dtype, 0), 16),
+            T.Broadcast(T.int8(0), 16),
+            T.Broadcast(T.int8(-1), 16),
+        )
+        for start in (0, 16)
+    ]
+    signs = tirx.Shuffle(halves, list(range(32)))
     pmovmskb = T.llvm_lookup_intrinsic_id("llvm.x86.avx2.pmovmskb")
     return T.reinterpret(T.call_llvm_pure_intrin(pmovmskb, signs, dtype="int32"), dtype="uint32")
 

@@ -24,7 +24,7 @@ from bnn_tvm.target import get_target
 # A portable target, then those with the instructions.
 PORTABLE = "x86-64"
 INT8_TARGETS = ("x86-64-vpopcntdq", "x86-64-avxvnni")
-BF16_TARGET = "x86-64-avx512bf16"
+BF16_TARGET = "x86-64-zen4"
 
 
 def needs(target: str) -> None:

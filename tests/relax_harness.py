@@ -18,6 +18,8 @@ from bnn_tvm.passes.pipeline import FLOAT_PASSES
 from bnn_tvm.target import get_target
 
 TARGETS = ("x86-64-vpopcntdq", "x86-64-avx2", "x86-64")
+# With the one that counts words one at a time, by the same instruction as the first.
+COUNTING_TARGETS = (*TARGETS, "x86-64-zen4")
 
 
 class Graph:

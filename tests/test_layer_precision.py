@@ -36,7 +36,7 @@ def chosen(precision, target, weight_shape=WIDE, rows=1):
 @pytest.mark.parametrize(
     "target, stem, head",
     [
-        ("x86-64-avx512bf16", "bf16", "bf16"),
+        ("x86-64-zen4", "bf16", "bf16"),
         ("x86-64-vpopcntdq", "float32", "bf16 weights"),
         ("x86-64-avx2", "float32", "bf16 weights"),
         ("cortex-a72", "float32", "bf16 weights"),

@@ -131,7 +131,7 @@ class BitLayers:
             packed.groups,
             border,
             mask,
-            carry_save=self.target.has_ternary_logic,
+            carry_save=self.target.counts_pairs,
         )
         return counts.seen_as(self.blocking.as_channels)
 
@@ -142,7 +142,7 @@ class BitLayers:
         if self.target.counts_along_k:
             counts = k_major.bitserial_dense(data, self._weight_along_k(packed), planes)
             return counts.seen_as(self.blocking.as_channels)
-        weight, carry_save = self.constant(packed.words, WEIGHT), self.target.has_ternary_logic
+        weight, carry_save = self.constant(packed.words, WEIGHT), self.target.counts_pairs
         counts = bitserial.bitserial_dense(data, weight, planes, carry_save=carry_save)
         return counts.seen_as(self.blocking.as_channels)
 

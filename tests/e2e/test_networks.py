@@ -176,7 +176,7 @@ def test_grouped_binary_convolution_is_right():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", (*TARGETS, "x86-64-zen4"))
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("seed", range(3, 6))
 def test_networks_on_every_target(name, target, seed):
