@@ -10,15 +10,21 @@ from bnn_tvm.target import get_target
 from bnn_tvm.tuning.records import find_log
 from bnn_tvm.tuning.tasks import find_tasks
 
-TARGET = get_target("x86-64-vpopcntdq")
+TUNED = [
+    ("x86-64-vpopcntdq", "resnet18_e1"),
+    ("x86-64-vpopcntdq", "densenet28"),
+    ("x86-64-vpopcntdq", "meliusnet22"),
+    ("x86-64-zen4", "resnet18_e1"),
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["resnet18_e1", "densenet28", "meliusnet22"])
-def test_networks_of_the_zoo_are_tuned(network):
-    records = find_log(TARGET, None).records()
-    prepared = prepare(zoo_network(network), target=TARGET.id, input_shape=(1, 3, 224, 224))
-    tasks = find_tasks(prepared.lowered, prepared.manifest.kernels, TARGET)
+@pytest.mark.parametrize("name, network", TUNED)
+def test_networks_of_the_zoo_are_tuned(name, network):
+    target = get_target(name)
+    records = find_log(target, None).records()
+    prepared = prepare(zoo_network(network), target=name, input_shape=(1, 3, 224, 224))
+    tasks = find_tasks(prepared.lowered, prepared.manifest.kernels, target)
     assert tasks
     assert [task.label for task in tasks if task.signature not in records] == []
     assert [kernel.note for kernel in prepared.manifest.kernels if "not fit" in kernel.note] == []
