@@ -18,10 +18,11 @@ from .build import ScheduledModule, build_executable, build_library, schedule_mo
 from .calibration import compare_outputs, lower_precision, split_batches, standard_normal_data
 from .device import LocalDevice
 from .embed.library import build_c_library
-from .errors import InputError, ModelError, TuneLogWarning
-from .importer import Graph, graph_from_text, import_graph, load_graph
+from .errors import InputError, TuneLogWarning
+from .importer import Graph, import_graph
 from .importer.learned import count_other_parameters
 from .layer_precision import DOT_INSTRUCTIONS, ON_GPUS, plan_layers
+from .model_source import Shape, input_shapes, read_model
 from .package import CPackage, Package
 from .package.manifest import Manifest, TensorInfo
 from .package.precision import EXACT, FLOAT32, FLOAT_PRECISIONS, INT8, PrecisionInfo
@@ -31,6 +32,7 @@ from .passes.fuse_pooling import fuse_pooling
 from .passes.lower_regions import lower_regions
 from .passes.pipeline import FLOAT_PASSES
 from .passes.split_batch import split_batch
+from .passes.write_in_place import write_in_place
 from .report import describe_kernels, describe_layers, follow_merges
 from .report_graph import describe_graph
 from .schedules import NO_RECORDS, TUNED
@@ -46,7 +48,6 @@ from .target import (
 from .tuning.environment import describe_environment
 from .tuning.records import TuneLog, find_log
 
-Shape = tuple[int, ...]
 Progress = Callable[[str, int, int], None]
 
 _SCHEMA_VERSION = 1
@@ -257,8 +258,8 @@ def _prepare(
     """Run all stages but the last."""
     log = find_log(target, None if tune_log is None else Path(tune_log))
     stages.begin("reading the model")
-    name, graph = _read_model(model, params, input_shape)
-    shapes = _input_shapes(graph, input_shape)
+    name, graph = read_model(model, params, input_shape)
+    shapes = input_shapes(graph, input_shape)
     stages.begin("importing to Relax")
     imported = import_graph(graph, shapes)
     inputs, outputs = _border(imported)
@@ -272,7 +273,8 @@ def _prepare(
     lowered, images = _lower(fused, target)
     stages.begin("scheduling kernels")
     merged = _save_memory(lowered, target)
-    scheduled = schedule_module(merged, target, NO_RECORDS if log is None else log.records())
+    records = NO_RECORDS if log is None else log.records()
+    scheduled = _save_traffic(schedule_module(merged, target, records), target)
     _warn_of_differences(log, scheduled, target)
     layers = follow_merges(describe_layers(imported, divided, lowered), merged)
     manifest = Manifest(
@@ -303,6 +305,15 @@ def _lower(fused: IRModule, target: Target) -> tuple[IRModule, int]:
 def _save_memory(lowered: IRModule, target: Target) -> IRModule:
     """Merge kernels where there is little memory for what lies between them."""
     return fuse_pooling(lowered) if target.is_bare_metal else lowered
+
+
+def _save_traffic(scheduled: ScheduledModule, target: Target) -> ScheduledModule:
+    """Let kernels write over what they read; on a GPU other threads may still read it."""
+    if isinstance(target, CudaTarget):
+        return scheduled
+    mod = write_in_place(scheduled.mod)
+    kernels = {name: replace(old, func=mod[name]) for name, old in scheduled.kernels.items()}
+    return ScheduledModule(mod, kernels)
 
 
 def _warn_of_differences(log: TuneLog | None, scheduled: ScheduledModule, target: Target) -> None:
@@ -386,47 +397,6 @@ def _run_passes(mod: IRModule, stages: _Stages) -> IRModule:
         stages.begin(run.__name__)
         mod = run(mod)
     return mod
-
-
-def _read_model(
-    model: Any,
-    params: str | os.PathLike[str] | None,
-    input_shape: Shape | Mapping[str, Shape] | None,
-) -> tuple[str, Graph]:
-    """Name and read a model in any of the forms that `compile` takes."""
-    if isinstance(model, Graph):
-        return "model", model
-    if isinstance(model, str | os.PathLike):
-        path = Path(model)
-        name = path.name.removesuffix(".json").removesuffix("-symbol")
-        return name, load_graph(path, None if params is None else Path(params))
-    if not hasattr(model, "hybridize"):
-        raise ModelError(
-            f"cannot compile a {type(model).__name__}; give the path of a *-symbol.json file "
-            "or a HybridBlock"
-        )
-    from .gluon import to_symbol
-
-    by_name = input_shape.values() if isinstance(input_shape, Mapping) else [input_shape]
-    return model.name, graph_from_text(*to_symbol(model, *by_name))
-
-
-def _input_shapes(
-    graph: Graph, input_shape: Shape | Mapping[str, Shape] | None
-) -> dict[str, Shape]:
-    """Give every input of a graph its shape."""
-    if isinstance(input_shape, Mapping):
-        return {name: tuple(shape) for name, shape in input_shape.items()}
-    names = graph.data_inputs
-    if input_shape is None or len(names) != 1:
-        example = ",".join(
-            f"{name}=1,3,224,224" if len(names) > 1 else "1,3,224,224" for name in names
-        )
-        raise InputError(
-            f"the shape of each input ({', '.join(names)}) must be given, "
-            f"batch included, such as --input-shape {example}"
-        )
-    return {names[0]: tuple(input_shape)}
 
 
 def _border(mod: IRModule) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:

@@ -134,6 +134,11 @@ class Target:
         return self.native_popcount == "vpternlogd"
 
     @property
+    def counts_words(self) -> bool:
+        """Whether words are counted one vector at a time, by an instruction of their width."""
+        return self.native_popcount == "vpopcntd"
+
+    @property
     def counts_along_k(self) -> bool:
         """Tell whether vectors of layers on bits lie along the reduction: bytes are counted."""
         return self.native_popcount == "cnt"

@@ -68,11 +68,6 @@ class VectorUnit:
         """Count the 32-bit numbers of one vector."""
         return self.target.vector_bits // 32
 
-    @property
-    def counts_words(self) -> bool:
-        """Tell whether bits are counted one vector of words at a time, by one instruction."""
-        return self.target.native_popcount == "vpopcntd"
-
 
 ApplyToVectors = Callable[[tirx.PrimFunc, VectorUnit, Choose], Schedule | None]
 
@@ -128,7 +123,7 @@ def tile_layer(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedul
     compute_outputs(sch, outputs, inside, unit)
     if outputs.averaged is not None:
         _average_rows(sch, outputs.averaged, around, unit)
-    _accumulate_in_registers(sch, here, tile.vectors, unit.counts_words and not is_dense)
+    _accumulate_in_registers(sch, here, tile.vectors, unit.target.counts_words and not is_dense)
     if sums is not None:
         _keep_sums_apart(sch, sums, here)
     fill_padded(sch, unit)
@@ -152,7 +147,7 @@ def _rank_tiles(sch: Schedule, step: int, unit: VectorUnit) -> list[Tile]:
     block = sch.get_sblock(ACCUMULATE)
     *_, x, blocks, _ = spatial_extents(sch, block)
     is_float = str(sch.get(block).writes[0].source.dtype) == "float32"
-    if is_float or (unit.counts_words and x > 1):
+    if is_float or (unit.target.counts_words and x > 1):
         return rank_small_tiles(x, blocks, step, unit.target)
     return rank_tiles(x, blocks, step, _registers_per_sum(sch), unit.target)
 

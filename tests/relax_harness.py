@@ -15,10 +15,11 @@ from bnn_tvm.kernels.stages import KERNEL
 from bnn_tvm.passes.dataflow import Emitter, build_function, main_bindings, op_name
 from bnn_tvm.passes.lower_regions import lower_regions
 from bnn_tvm.passes.pipeline import FLOAT_PASSES
+from bnn_tvm.passes.write_in_place import write_in_place
 from bnn_tvm.target import get_target
 
 TARGETS = ("x86-64-vpopcntdq", "x86-64-avx2", "x86-64")
-# With the one that counts words one at a time, by the same instruction as the first.
+# Every way to count bits: with that of words one at a time, where the first counts pairs of them.
 COUNTING_TARGETS = (*TARGETS, "x86-64-zen4")
 
 
@@ -111,7 +112,7 @@ def run_lowered(
 ) -> list[np.ndarray]:
     """Run a module as it is compiled for a target, its kernels scheduled."""
     scheduled = schedule_module(lower(mod, target), get_target(target))
-    return run(scheduled.mod, arrays, target)
+    return run(write_in_place(scheduled.mod), arrays, target)
 
 
 def run_kernel(

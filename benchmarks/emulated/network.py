@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tvm.ir import IRModule
-
 from bnn_tvm.compiler import Prepared
 from bnn_tvm.package.manifest import KernelInfo
-from bnn_tvm.passes.dataflow import main_bindings, op_name
+from bnn_tvm.passes.dataflow import count_calls
 from bnn_tvm.target import Target
 
 from .board import build_kernel
@@ -57,7 +55,7 @@ def count_network(prepared: Prepared, target: Target) -> Iterator[Executed]:
         One that there is an emulator for.
     """
     infos = {kernel.name: kernel for kernel in prepared.manifest.kernels}
-    for name, calls in _calls(prepared.scheduled).items():
+    for name, calls in count_calls(prepared.scheduled).items():
         kernel = infos[name]
         func = prepared.scheduled[name]
         inputs = len(func.params) - kernel.num_outputs
@@ -65,13 +63,3 @@ def count_network(prepared: Prepared, target: Target) -> Iterator[Executed]:
             program = build_kernel(func, target, inputs, Path(folder))
             executed = program.count_instructions(random_inputs(func.params[:inputs]))
         yield Executed(kernel, executed * calls, kernel.macs * calls)
-
-
-def _calls(mod: IRModule) -> dict[str, int]:
-    """Count how often each kernel is called."""
-    calls: dict[str, int] = {}
-    for binding in main_bindings(mod):
-        if op_name(binding.value) == "call_tir":
-            name = binding.value.args[0].name_hint
-            calls[name] = calls.get(name, 0) + 1
-    return calls

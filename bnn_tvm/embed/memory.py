@@ -71,7 +71,7 @@ def _block_lives(program: Program) -> Iterable[_Life]:
     first = dict.fromkeys(program.inputs, -1)
     last = dict(first)
     for index, step in enumerate(program.steps):
-        first.update(dict.fromkeys(step.writes, index))
+        first = dict.fromkeys(step.writes, index) | first
         last.update(dict.fromkeys((*step.reads, *step.writes), index))
     last.update(dict.fromkeys(program.outputs, len(program.steps)))
     return [

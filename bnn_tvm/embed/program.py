@@ -17,6 +17,7 @@ from ..errors import ModelError
 from ..package.manifest import TensorInfo
 from ..passes.dataflow import (
     MAIN,
+    called_kernel,
     dtype_of,
     is_tensor,
     main_bindings,
@@ -37,7 +38,8 @@ class Step:
     kernel : str
         Its name in the module.
     reads, writes : tuple of str
-        Names of blocks or of constants, in the order of its parameters.
+        Names of blocks or of constants, in the order of its parameters. What it writes may hold
+        what another step wrote, and it reads, before.
     """
 
     kernel: str
@@ -109,7 +111,7 @@ class _Reader:
             return (self._name(value),) if is_tensor(value) else self._names[value]
         if isinstance(value, relax.Tuple):
             return tuple(self._name(field) for field in value.fields)
-        if op_name(value) == "call_tir":
+        if called_kernel(value):
             return self._read_call(name, value)
         # The same bytes in the same order: nothing to do.
         if op_name(value) == "reshape":
@@ -121,9 +123,11 @@ class _Reader:
 
     def _read_call(self, name: str, call: relax.Call) -> tuple[str, ...]:
         fields = [call.ty] if is_tensor(call) else list(call.ty.fields)
-        reads = tuple(self._name(arg) for arg in call.args[1].fields)
-        writes = tuple(self._new_block(name, field) for field in fields)
-        self._steps.append(Step(call.args[0].name_hint, reads, writes))
+        operands = tuple(self._name(arg) for arg in call.args[1].fields)
+        in_place = _count_in_place(call)
+        reads, written = operands[: len(operands) - in_place], operands[len(operands) - in_place :]
+        writes = (*written, *(self._new_block(name, field) for field in fields[in_place:]))
+        self._steps.append(Step(called_kernel(call), reads, writes))
         return writes
 
     def _name(self, expr: Any) -> str:
@@ -144,3 +148,10 @@ class _Reader:
         tensor = relax.Var(name, ty)
         self._blocks[unique] = TensorInfo(name, shape_of(tensor), dtype_of(tensor), "").nbytes
         return unique
+
+
+def _count_in_place(call: relax.Call) -> int:
+    """Count the results of a call that are written over its last operands."""
+    if op_name(call) == "call_tir":
+        return 0
+    return sum(int(position) >= 0 for position in call.attrs.inplace_indices)

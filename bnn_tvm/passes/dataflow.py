@@ -47,6 +47,12 @@ def op_name(expr: Any) -> str:
     return expr.op.name.removeprefix("relax.") if is_op else ""
 
 
+def called_kernel(expr: Any) -> str:
+    """Name the kernel that an expression calls; '' for anything else."""
+    is_kernel = op_name(expr) in ("call_tir", "call_tir_inplace")
+    return str(expr.args[0].name_hint) if is_kernel else ""
+
+
 def shape_of(expr: relax.Expr) -> tuple[int, ...]:
     """Read the static shape of a tensor expression."""
     return tuple(int(extent) for extent in expr.ty.shape)
@@ -103,8 +109,8 @@ def count_uses(mod: IRModule) -> Counter[relax.Var]:
 
 def count_calls(mod: IRModule) -> Counter[str]:
     """Count the calls of each kernel in ``main``, in order of the first."""
-    calls = [b.value for b in main_bindings(mod) if op_name(b.value) == "call_tir"]
-    return Counter(call.args[0].name_hint for call in calls)
+    names = [called_kernel(binding.value) for binding in main_bindings(mod)]
+    return Counter(name for name in names if name)
 
 
 class Emitter:

@@ -7,6 +7,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import mxnet as mx
 import numpy as np
 import pytest
 from c_harness import (
@@ -27,9 +28,11 @@ from c_harness import (
     run_array,
     symbols,
 )
+from mxnet.gluon import HybridBlock
 from tvm import relax
 
 import bnn_tvm
+from bnn_tvm.gluon import nn
 from bnn_tvm.package.manifest import TensorInfo
 from bnn_tvm.package.recording import spread
 from bnn_tvm.zoo.mnist import load_digits
@@ -217,6 +220,33 @@ def test_a_number_that_is_none_fails_the_self_test(tmp_path):
     done = execute(build(package, tmp_path), HOST)
     assert done.returncode == 1
     assert json.loads(done.stdout)["self_test"]["largest_difference"] > 1e38
+
+
+class Residual(HybridBlock):
+    """sign -> binary 3x3 -> batch norm, plus the input."""
+
+    def __init__(self, channels):
+        super().__init__()
+        with self.name_scope():
+            self.body = nn.HybridSequential()
+            self.body.add(nn.QActivation(), nn.QConv2D(channels, 3, padding=1), nn.BatchNorm())
+
+    def hybrid_forward(self, F, x):  # noqa: N803
+        return x + self.body(x)
+
+
+@pytest.mark.parametrize("board", (HOST, *BOARDS), ids=lambda board: board.target)
+def test_shortcuts_are_written_over(board, tmp_path):
+    """The self-test compares with kernels that write every result to a place of its own."""
+    board.need()
+    net = nn.HybridSequential()
+    net.add(nn.Conv2D(32, 3, padding=1), *(Residual(32) for _ in range(3)))
+    net.initialize(mx.init.Xavier(magnitude=2))
+    net(mx.nd.zeros((1, 3, 8, 8)))
+    package = bnn_tvm.compile_c(net, target=board.target, input_shape=(1, 3, 8, 8))
+    kernels = [k for k in package.manifest.kernels if k.kind == "bitserial_conv2d"]
+    assert {len(kernel.arguments) - kernel.num_outputs for kernel in kernels} == {5}
+    report(build(package, tmp_path, board), board)
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=str)

@@ -6,14 +6,13 @@ import mxnet as mx
 import numpy as np
 import pytest
 from mxnet.gluon import HybridBlock
+from relax_harness import COUNTING_TARGETS, TARGETS
 
 import bnn_tvm
 from bnn_tvm.benchmark.layers import time_kernels
 from bnn_tvm.benchmark.measure import Plan
 from bnn_tvm.gluon import nn
 from bnn_tvm.runtime import Session
-
-TARGETS = ("x86-64-vpopcntdq", "x86-64-avx2", "x86-64")
 
 
 class Residual(HybridBlock):
@@ -176,7 +175,7 @@ def test_grouped_binary_convolution_is_right():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", (*TARGETS, "x86-64-zen4"))
+@pytest.mark.parametrize("target", COUNTING_TARGETS)
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("seed", range(3, 6))
 def test_networks_on_every_target(name, target, seed):

@@ -40,9 +40,11 @@ def programs(draw) -> tuple[Program, dict[str, int]]:
     blocks, steps = {"in": draw(sizes)}, []
     for i in range(count):
         reads = draw(st.lists(st.sampled_from(sorted(blocks)), min_size=1, max_size=3))
-        writes = [f"s{i}_{j}" for j in range(draw(st.integers(1, 2)))]
-        blocks |= {name: draw(sizes) for name in writes}
-        steps.append(Step(f"k{i}", tuple(reads), tuple(writes)))
+        computed = sorted(blocks.keys() - {"in", *reads})
+        in_place = draw(st.lists(st.sampled_from(computed), max_size=1)) if computed else []
+        new = [f"s{i}_{j}" for j in range(draw(st.integers(1, 2)))]
+        blocks |= {name: draw(sizes) for name in new}
+        steps.append(Step(f"k{i}", tuple(reads), (*in_place, *new)))
     outputs = draw(st.lists(st.sampled_from(sorted(blocks)), min_size=1, max_size=2))
     workspaces = {step.kernel: draw(st.integers(0, 300)) for step in steps}
     return Program(("in",), tuple(outputs), blocks, {}, tuple(steps)), workspaces

@@ -26,7 +26,7 @@ op = relax.op
 SMALL = st.integers(1, 3)
 PAIR = st.tuples(SMALL, SMALL)
 SEED = st.integers(0, 1000)
-TARGET = st.sampled_from(TARGETS)
+TARGET = st.sampled_from(COUNTING_TARGETS)
 SETTINGS = settings(max_examples=20, deadline=None, derandomize=True)
 SWEEP = settings(SETTINGS, max_examples=200)
 

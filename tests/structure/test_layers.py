@@ -115,6 +115,7 @@ MODULES = {
     "bnn_tvm.package.c_package": "package.api",
     "bnn_tvm.package.summary": "package.api",
     "bnn_tvm.epilogue": "report",
+    "bnn_tvm.model_source": "compiler",
     "bnn_tvm.report_graph": "report",
     "bnn_tvm.tuning": "tuning.records",
     "bnn_tvm.tuning.environment": "tuning.records",
