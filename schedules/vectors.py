@@ -14,6 +14,7 @@ from tvm.s_tir.schedule import LoopRV, SBlockRV
 from bnn_tvm.kernels.stages import ACCUMULATE, PADDED, PARTIAL
 from bnn_tvm.target import Target
 
+from .border_rows import skip_border_rows
 from .choices import Choose
 from .outputs import Averaged, Outputs, Packed, find_outputs
 from .prefetch import prefetch_weights
@@ -127,7 +128,8 @@ def tile_layer(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedul
     if sums is not None:
         _keep_sums_apart(sch, sums, here)
     fill_padded(sch, unit)
-    return prefetch_weights(sch, around, blocks // vectors, passes)
+    sch = prefetch_weights(sch, around, blocks // vectors, passes)
+    return skip_border_rows(sch) if unit.target.counts_words else sch
 
 
 def _average_rows(
