@@ -12,12 +12,13 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import tvm_ffi
 from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV
 
 from bnn_tvm.kernels.stages import WEIGHT
+
+from .steps import change_loop, with_body
 
 _LINE_BYTES = 64
 # Fewer bytes than this stay in L2 between two runs.
@@ -66,15 +67,9 @@ def prefetch_weights(
     start = (step if passes == 1 else step % steps) * lines * line
 
     def insert(loop: tirx.For) -> tirx.For:
-        if not loop.loop_var.same_as(innermost):
-            return loop
-        body = tirx.SeqStmt([_prefetch(weight, start, lines, line), loop.body])
-        return tirx.For(
-            loop.loop_var, loop.min, loop.extent, loop.kind, body, loop.thread_binding,
-            loop.annotations, loop.step,
-        )  # fmt: skip
+        return with_body(loop, tirx.SeqStmt([_prefetch(weight, start, lines, line), loop.body]))
 
-    return Schedule(func.with_body(tvm_ffi.structural_map(func.body, (tirx.For, insert))))
+    return Schedule(func.with_body(change_loop(func.body, innermost, insert)))
 
 
 def _prefetch(weight: tirx.Buffer, start: tirx.Expr, lines: int, line: int) -> tirx.For:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import tvm_ffi
+from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 from tvm.tirx import FloatImm, IntImm
@@ -99,3 +103,25 @@ def unroll_all(sch: Schedule, loops: list[LoopRV]) -> None:
     """Unroll loops."""
     for loop in loops:
         sch.unroll(loop)
+
+
+def substitute(node: Any, values: Mapping[tirx.Var, Any]) -> Any:
+    """Replace variables in a statement or expression."""
+    return tvm_ffi.structural_map(node, (tirx.Var, lambda var: values.get(var, var)))
+
+
+def change_loop(body: Any, variable: tirx.Var, change: Callable[[tirx.For], tirx.Stmt]) -> Any:
+    """Replace the loop over a variable, wherever in a statement it is."""
+
+    def visit(loop: tirx.For) -> tirx.Stmt:
+        return change(loop) if loop.loop_var.same_as(variable) else loop
+
+    return tvm_ffi.structural_map(body, (tirx.For, visit))
+
+
+def with_body(loop: tirx.For, body: tirx.Stmt) -> tirx.For:
+    """Give a loop another body."""
+    return tirx.For(
+        loop.loop_var, loop.min, loop.extent, loop.kind, body, loop.thread_binding,
+        loop.annotations, loop.step,
+    )  # fmt: skip

@@ -11,14 +11,14 @@ from tvm import tirx
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
-from bnn_tvm.kernels.stages import ACCUMULATE, PADDED, PARTIAL
+from bnn_tvm.kernels.stages import ACCUMULATE, PADDED, PARTIAL, SKIPPED
 from bnn_tvm.target import Target
 
-from .border_rows import skip_border_rows
 from .choices import Choose
 from .outputs import Averaged, Outputs, Packed, find_outputs
 from .prefetch import prefetch_weights
 from .rule import Apply, is_layer, kernel_kind
+from .skip_border import skip_border
 from .steps import (
     axis_loops,
     count_iterations,
@@ -69,6 +69,9 @@ class VectorUnit:
         """Count the 32-bit numbers of one vector."""
         return self.target.vector_bits // 32
 
+
+Arrange = Callable[[Schedule, list[LoopRV]], list[LoopRV]]
+"""Orders and joins loops of a reduction; returns those that there are then, outermost first."""
 
 ApplyToVectors = Callable[[tirx.PrimFunc, VectorUnit, Choose], Schedule | None]
 
@@ -124,12 +127,12 @@ def tile_layer(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedul
     compute_outputs(sch, outputs, inside, unit)
     if outputs.averaged is not None:
         _average_rows(sch, outputs.averaged, around, unit)
-    _accumulate_in_registers(sch, here, tile.vectors, unit.target.counts_words and not is_dense)
+    _accumulate_in_registers(sch, here, tile.vectors, _find_arrangement(func, unit))
     if sums is not None:
         _keep_sums_apart(sch, sums, here)
     fill_padded(sch, unit)
     sch = prefetch_weights(sch, around, blocks // vectors, passes)
-    return skip_border_rows(sch) if unit.target.counts_words else sch
+    return skip_border(sch)
 
 
 def _average_rows(
@@ -312,21 +315,25 @@ def pack_words(sch: Schedule, pack: SBlockRV, unit: VectorUnit) -> None:
     sch.tensorize(bit, intrinsic)
 
 
-def _accumulate_in_registers(sch: Schedule, here: LoopRV, vectors: int, joins: bool) -> None:
-    """Sum the whole reduction for one tile; byte sums, if any, one chunk at a time.
-
-    Short loops over words may be joined with those around them.
-    """
+def _accumulate_in_registers(
+    sch: Schedule, here: LoopRV, vectors: int, arrange: Arrange | None
+) -> None:
+    """Sum the whole reduction for one tile; byte sums, if any, one chunk at a time."""
     block, partial = sch.get_sblock(ACCUMULATE), find_block(sch, PARTIAL)
     tile_axes = len(spatial_extents(sch, block))
-    joins = joins and partial is None
-    innermost = _reduce_tile(sch, block, here, tile_axes, vectors, joins)
+    arrange = arrange if partial is None else None
+    innermost = _reduce_tile(sch, block, here, tile_axes, vectors, arrange)
     if partial is not None:
-        _reduce_tile(sch, partial, innermost, tile_axes, vectors, joins)
+        _reduce_tile(sch, partial, innermost, tile_axes, vectors, arrange)
 
 
 def _reduce_tile(
-    sch: Schedule, block: SBlockRV, here: LoopRV, tile_axes: int, vectors: int, joins: bool
+    sch: Schedule,
+    block: SBlockRV,
+    here: LoopRV,
+    tile_axes: int,
+    vectors: int,
+    arrange: Arrange | None,
 ) -> LoopRV:
     """Reduce in the outer loops, over an unrolled tile of vectors in the inner ones.
 
@@ -336,8 +343,8 @@ def _reduce_tile(
         The last three of so many first axes are pixels, vectors and lanes.
     vectors : int
         Those that are summed together; others come before or after them.
-    joins : bool
-        Whether to join short loops over words with those around them.
+    arrange : callable, optional
+        Orders and joins the loops of the reduction.
 
     Returns
     -------
@@ -350,8 +357,8 @@ def _reduce_tile(
     in_turn, together = sch.split(all_vectors, [None, vectors])
     tile = [pixels, together, lane]
     sch.reorder(in_turn, *reduction, *tile)
-    if joins:
-        reduction = _join_short_loops(sch, reduction)
+    if arrange is not None:
+        reduction = arrange(sch, reduction)
     unroll_vectors(sch, tile)
     init = sch.decompose_reduction(block, reduction[0])
     unroll_vectors(sch, sch.get_loops(init)[-3:])
@@ -359,16 +366,35 @@ def _reduce_tile(
     return reduction[-1]
 
 
-def _join_short_loops(sch: Schedule, reduction: list[LoopRV]) -> list[LoopRV]:
-    """Join a loop over few words with those over one row of the filter, as they lie in memory.
+def _find_arrangement(func: tirx.PrimFunc, unit: VectorUnit) -> Arrange | None:
+    """Find how to order and join the loops of a reduction over words that are counted one by one.
 
     LLVM writes out a loop of four words, and then sums counts of several words before it adds
     them: 28x28x128 took 108 us of a Zen 4 so, and 104.6 in one loop of twelve.
     """
-    row = reduction[-_AXES_OF_A_ROW:]
-    if len(row) < _AXES_OF_A_ROW or extent(sch, row[-1]) >= _ENOUGH_WORDS:
+    if not unit.target.counts_words or kernel_kind(func) == "dense":
+        return None
+    skips_border = any(param.name == SKIPPED for param in func.params)
+    return _put_columns_first if skips_border else _join_columns
+
+
+def _join_columns(sch: Schedule, reduction: list[LoopRV]) -> list[LoopRV]:
+    """Join short loops over words with those over one row of the filter, as they lie in memory."""
+    if len(reduction) < _AXES_OF_A_ROW or extent(sch, reduction[-1]) >= _ENOUGH_WORDS:
         return reduction
-    return [*reduction[:-_AXES_OF_A_ROW], sch.fuse(*row)]
+    return [*reduction[:-_AXES_OF_A_ROW], sch.fuse(*reduction[-_AXES_OF_A_ROW:])]
+
+
+def _put_columns_first(sch: Schedule, reduction: list[LoopRV]) -> list[LoopRV]:
+    """Add one column of the filter after the other, for `skip_border` to write them out.
+
+    Short loops over words are joined with those over a column's rows.
+    """
+    *rows, column, p, q, word = reduction
+    sch.reorder(column, *rows, p, q, word)
+    if rows and extent(sch, word) < _ENOUGH_WORDS:
+        return [column, *rows[:-1], sch.fuse(rows[-1], p, q, word)]
+    return [column, *rows, p, q, word]
 
 
 def _split_sum(sch: Schedule, tile: Tile) -> SBlockRV | None:

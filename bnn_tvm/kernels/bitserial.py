@@ -13,7 +13,7 @@ from collections.abc import Callable
 from tvm import te, tirx
 from tvm.ir import Expr
 
-from .border import surround
+from .border import shift, surround
 from .floating import pool
 from .geometry import Extents, Window
 from .groups import GroupPlan
@@ -57,6 +57,7 @@ def bitserial_conv(
     border: Callable[[Expr], Expr],
     mask: te.Tensor | None = None,
     *,
+    skips_border: bool = False,
     carry_save: bool = False,
 ) -> Integers:
     """Count weighted disagreements of each window with each filter, in one to three dimensions.
@@ -75,6 +76,8 @@ def bitserial_conv(
         Gives the word of the padding at a word of a pixel.
     mask : te.Tensor, optional
         (output blocks, words of a block, lanes): the bits that an output reads, if not all.
+    skips_border : bool
+        Whether to read no padding; `passes.skipped_border` adds what it counts for.
     carry_save : bool
         Whether to count words two at a time.
 
@@ -85,16 +88,20 @@ def bitserial_conv(
     """
     blocks, *kernel, weight_words, lanes = (int(extent) for extent in weight.shape)
     batch, *extents, data_words = (int(extent) for extent in data.shape)
-    padded = surround(data, window, border)
+    padded = data if skips_border else surround(data, window, border)
     words, pixel_words = weight_words // planes.weight, data_words // planes.data
 
     def disagree(index: tuple[Expr, ...], k: list[Expr]) -> Expr:
         n, *position, block, lane = index
         *steps, p, q, word = k
-        at = p * pixel_words + groups.first(block, blocks) + word
-        pixel = padded(n, *window.place(position, steps), at)
-        bits = pixel ^ weight(block, *steps, q * words + word, lane)
-        return bits if mask is None else bits & mask[block, word, lane]
+        at, place = (
+            p * pixel_words + groups.first(block, blocks) + word,
+            window.place(position, steps),
+        )
+        inside, place = shift(place, window, extents) if skips_border else (None, place)
+        bits = padded(n, *place, at) ^ weight(block, *steps, q * words + word, lane)
+        bits = bits if mask is None else bits & mask[block, word, lane]
+        return bits if inside is None else tirx.if_then_else(inside, bits, tirx.const(0, dtype))
 
     shape = (batch, *window.output_size(tuple(extents)), blocks, lanes)
     dtype = str(data.dtype)

@@ -60,6 +60,19 @@ class Window:
         after[0] += below * self.strides[0]
         return dataclasses.replace(self, padding=(*before, *after))
 
+    def positions_inside(self, extents: Extents) -> list[tuple[int, int]]:
+        """Say along each axis which positions, from the first to the last, read no padding.
+
+        The last of all positions, twice, where there is none.
+        """
+        inside = []
+        positions = self.output_size(extents)
+        axes = zip(extents, self.before, self.spans, self.strides, positions, strict=True)
+        for extent, before, span, step, count in axes:
+            first, last = -(-before // step), (extent + before - span) // step
+            inside.append((first, last) if first <= last else (count - 1, count - 1))
+        return inside
+
     def output_size(self, extents: Extents) -> Extents:
         """Count the positions of the window along each axis of data of these extents."""
         sizes = zip(extents, self.before, self.after, self.spans, self.strides, strict=True)

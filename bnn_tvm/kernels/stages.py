@@ -56,3 +56,6 @@ NUM_OUTPUTS = "bnn.num_outputs"
 
 WEIGHT = "weight"
 """The parameter that holds a layer's weights, packed or blocked."""
+
+SKIPPED = "skipped"
+"""The parameter that sums start with: what the padding counts for that a layer does not read."""

@@ -10,16 +10,17 @@ from tvm import te
 from tvm.ir import Expr
 
 from bnn_tvm.kernels import bitserial, gemm, k_major
-from bnn_tvm.kernels.bits import word_count
+from bnn_tvm.kernels.bits import pack_signs, word_count
 from bnn_tvm.kernels.border import Element, nearest_row
 from bnn_tvm.kernels.geometry import Extents, Window
 from bnn_tvm.kernels.integers import Integers
 from bnn_tvm.kernels.popcount_sums import Planes
-from bnn_tvm.kernels.stages import WEIGHT
+from bnn_tvm.kernels.stages import SKIPPED, WEIGHT
 from bnn_tvm.target import Target
 
+from .border_weights import correct_border, count_skipped
 from .gemm_layers import GemmLayers
-from .layer_weights import Blocking, PackedWeight, correct_border, pack_weight
+from .layer_weights import Blocking, PackedWeight, pack_weight
 from .levels import Levels
 
 
@@ -35,11 +36,14 @@ class BitSums:
     correction : callable, optional
         Gives what the border adds to the dot product, where its bits do not stand for the
         padding's value.
+    skips_border : bool
+        Whether sums are still to start with what the padding counts for.
     """
 
     disagreements: Integers
     packed: PackedWeight
     correction: Element | None = None
+    skips_border: bool = False
 
     @property
     def of_signs(self) -> bool:
@@ -98,9 +102,13 @@ class BitLayers:
         packed, bits = self._pack(weight, groups), self.target.word_bits
         words = word_count(channels, bits)
         border = bitserial.border_word(channels, bits, words, int(pad_value == 1))
-        counts = self._count_windows(data, packed, window, border)
+        skips = self._skips_border(packed, window)
+        if skips:
+            pixel = pack_signs(np.full(channels, pad_value), bits)
+            self.constant(count_skipped(packed.words, window, tuple(extents), pixel), SKIPPED)
+        counts = self._count_windows(data, packed, window, border, skips)
         correction = self._border_correction(weight, window, tuple(extents), pad_value)
-        return BitSums(counts, packed, correction)
+        return BitSums(counts, packed, correction, skips)
 
     def multiply_rows(self, data: te.Tensor, weight: np.ndarray) -> BitSums:
         """Multiply rows of packed bits by weights of (outputs, *inputs) float32."""
@@ -110,8 +118,18 @@ class BitLayers:
     def _pack(self, weight: np.ndarray, groups: int) -> PackedWeight:
         return pack_weight(weight, self.levels, groups, self.blocking, self.target.word_bits)
 
+    def _skips_border(self, packed: PackedWeight, window: Window) -> bool:
+        """Tell whether padding is not read: where words are counted one by one, without masks."""
+        is_plain = packed.mask is None and packed.groups.step == 0 and packed.planes == Planes()
+        return self.target.counts_words and is_plain and window.is_padded
+
     def _count_windows(
-        self, data: te.Tensor, packed: PackedWeight, window: Window, border: Callable[[Expr], Expr]
+        self,
+        data: te.Tensor,
+        packed: PackedWeight,
+        window: Window,
+        border: Callable[[Expr], Expr],
+        skips_border: bool,
     ) -> Integers:
         planes = packed.planes
         if self.gemm is not None and self.gemm.fits(packed):
@@ -131,6 +149,7 @@ class BitLayers:
             packed.groups,
             border,
             mask,
+            skips_border=skips_border,
             carry_save=self.target.counts_pairs,
         )
         return counts.seen_as(self.blocking.as_channels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 
@@ -10,7 +9,6 @@ import numpy as np
 
 from bnn_tvm.kernels.bits import block_outputs, pack_signs, word_count
 from bnn_tvm.kernels.border import Element
-from bnn_tvm.kernels.geometry import Extents, Window
 from bnn_tvm.kernels.groups import GroupPlan, in_channels, plan_groups, spread_groups
 from bnn_tvm.kernels.popcount_sums import Planes
 
@@ -124,57 +122,6 @@ def _base(index: np.ndarray, data: Levels, levels: Levels) -> np.ndarray:
         return np.array([fan_in * data.top * levels.top], np.int32)
     # The sum over q of 2**q times the ones of plane q is the sum of the indices.
     return (data.top * index.reshape(outputs, -1).sum(axis=1)).astype(np.int32)
-
-
-@dataclass(frozen=True)
-class BorderCorrection:
-    """What windows that reach over the border add, where bits cannot stand for the padding.
-
-    Attributes
-    ----------
-    classes : tuple of numpy.ndarray
-        For each axis, the class of each position: (positions,) int32.
-    table : numpy.ndarray
-        (classes of each axis, ..., outputs) float32.
-    """
-
-    classes: tuple[np.ndarray, ...]
-    table: np.ndarray
-
-
-def correct_border(
-    weight: np.ndarray, window: Window, extents: Extents, difference: float
-) -> BorderCorrection:
-    """Tabulate what padding adds that differs from what its bits stand for.
-
-    Parameters
-    ----------
-    weight : numpy.ndarray
-        (outputs, *kernel, inputs of a group) float32.
-    window : Window
-    extents : tuple of int
-        Of the data without padding.
-    difference : float
-        The padding's value less the value of its bits.
-    """
-    axes = [_inside(window, axis, extents[axis]) for axis in range(len(extents))]
-    kinds, classes = zip(*(np.unique(a, axis=0, return_inverse=True) for a in axes), strict=True)
-    sums = weight.astype(np.float64).sum(axis=-1)
-    table = np.zeros((*(len(kind) for kind in kinds), weight.shape[0]))
-    for place in itertools.product(*(range(len(kind)) for kind in kinds)):
-        masks = [kind[i] for kind, i in zip(kinds, place, strict=True)]
-        outside = 1 - math.prod(np.ix_(*masks))
-        table[place] = difference * (sums * outside).reshape(weight.shape[0], -1).sum(axis=1)
-    numbers = tuple(c.reshape(-1).astype(np.int32) for c in classes)
-    return BorderCorrection(numbers, table.astype(np.float32))
-
-
-def _inside(window: Window, axis: int, extent: int) -> np.ndarray:
-    """Tell for each position along an axis which steps of the window read data: 1, else 0."""
-    positions = window.output_size((extent,) * len(window.kernel))[axis]
-    starts = np.arange(positions) * window.strides[axis] - window.before[axis]
-    reads = starts[:, None] + np.arange(window.kernel[axis]) * window.dilation[axis]
-    return ((reads >= 0) & (reads < extent)).astype(np.int64)
 
 
 def block_float_weight(

@@ -11,12 +11,10 @@ from tvm import tirx
 
 from bnn_tvm import reference
 from bnn_tvm.kernels.bits import pack_signs
-from bnn_tvm.kernels.geometry import Window
 from bnn_tvm.kernels.groups import GroupPlan
 from bnn_tvm.passes.layer_weights import (
     Blocking,
     block_float_weight,
-    correct_border,
     pack_weight,
 )
 from bnn_tvm.passes.levels import SIGNS, Levels
@@ -80,49 +78,6 @@ def test_groups_of_whole_words_read_their_own_words_only():
 def test_weights_without_levels_are_refused():
     with pytest.raises(ValueError, match="not quantized"):
         pack_weight(random_floats(1, 4, 1, 1, 8), SIGNS, 1, BLOCKING, 32)
-
-
-WINDOWS = {
-    1: (Window((3,), (2,), (1,), (1, 2)), (5,)),
-    2: (Window((3, 2), (1, 2), (2, 1), (2, 1, 1, 0)), (5, 4)),
-    3: (Window((2, 1, 3), (1, 1, 1), (1, 1, 1), (1, 0, 1, 1, 0, 1)), (2, 3, 2)),
-}
-
-
-def surrounded(x: np.ndarray, window: Window, value: float) -> np.ndarray:
-    widths = zip(window.before, window.after, strict=True)
-    return np.pad(x, [*widths, (0, 0)], constant_values=value)
-
-
-def convolve(x: np.ndarray, weight: np.ndarray, window: Window) -> np.ndarray:
-    """Convolve padded data (*extents, channels) in any number of dimensions, place by place."""
-    unpadded = Window(window.kernel, window.strides, window.dilation, (0,) * len(window.padding))
-    positions = unpadded.output_size(x.shape[:-1])
-    y = np.zeros((*positions, weight.shape[0]))
-    for position in itertools.product(*map(range, positions)):
-        for step in itertools.product(*map(range, window.kernel)):
-            pixel = x[tuple(window.place(position, step))].astype(np.float64)
-            y[position] += weight[(slice(None), *step)].astype(np.float64) @ pixel
-    return y
-
-
-@pytest.mark.parametrize("dimensions", WINDOWS)
-@pytest.mark.parametrize("value, stands_for", [(-1.0, 0.0), (0.0, -1.0), (0.5, 1.0)])
-def test_border_correction_is_what_another_border_adds(value, stands_for, dimensions):
-    window, extents = WINDOWS[dimensions]
-    weight, x = random_floats(1, 3, *window.kernel, 4), random_floats(2, *extents, 4)
-    correction = correct_border(weight, window, extents, value - stands_for)
-    table = correction.table[np.ix_(*correction.classes)]
-    with_bits = convolve(surrounded(x, window, stands_for), weight, window)
-    expected = convolve(surrounded(x, window, value), weight, window)
-    np.testing.assert_allclose(with_bits + table, expected, atol=1e-5)
-
-
-def test_border_correction_tabulates_kinds_of_positions_not_positions():
-    window = Window((3, 3), (1, 1), (1, 1), (1, 1, 1, 1))
-    correction = correct_border(random_floats(1, 5, 3, 3, 4), window, (56, 40), 1.0)
-    assert correction.table.shape == (3, 3, 5)
-    assert [len(numbers) for numbers in correction.classes] == [56, 40]
 
 
 @pytest.mark.parametrize("outputs, inputs, groups", [(6, 5, 1), (8, 8, 2), (6, 9, 3), (4, 4, 4)])

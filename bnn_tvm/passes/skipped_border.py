@@ -1,0 +1,63 @@
+"""Layers on bits that read no padding: what it counts for is known before.
+
+The part of a filter that lies in the border of an image disagrees with it in the same bits for all
+images. What that counts for is tabulated, by how far a window reaches over the border along each
+axis, and the sums of a kernel start with it: of a 3x3 filter on 7x7 maps 361 of 441 words are left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tvm_ffi
+from tvm import tirx
+from tvm.ir import Expr
+from tvm.s_tir import SBlock
+
+from bnn_tvm.kernels.geometry import Extents, Window
+from bnn_tvm.kernels.stages import ACCUMULATE, SKIPPED
+
+
+def class_positions(window: Window, extents: Extents) -> list[list[int]]:
+    """List a position of each class along each axis: those of a class reach as far over the border.
+
+    Positions that read no padding are one class, each other is one of its own.
+    """
+    axes = zip(window.positions_inside(extents), window.output_size(extents), strict=True)
+    return [[*range(first + 1), *range(last + 1, count)] for (first, last), count in axes]
+
+
+def start_sums(func: tirx.PrimFunc, window: Window, extents: Extents) -> tirx.PrimFunc:
+    """Let the sums of a layer start with what the padding counts for, and not with 0.
+
+    Parameters
+    ----------
+    func : PrimFunc
+        Made of `bitserial_conv` that skips the border, not scheduled yet. A parameter of the name
+        `SKIPPED` holds (classes of positions along each axis, ..., output blocks, lanes) int32.
+    window : Window
+    extents : tuple of int
+        Of the image.
+    """
+    table = next(param for param in func.params if param.name == SKIPPED)
+    whole = table[tuple(slice(0, extent) for extent in table.shape)]
+    inside = window.positions_inside(extents)
+
+    def start(block: SBlock) -> SBlock:
+        if str(block.name_hint) != ACCUMULATE:
+            return block
+        sums, (_, *position, blocks, lane) = block.init.buffer, block.init.indices
+        first = table[(*_classes(position, inside), blocks, lane)]
+        init = tirx.BufferStore(sums, first, block.init.indices)
+        reads = [*block.reads, whole]
+        return SBlock(block.iter_vars, reads, block.writes, block.name_hint, block.body, init)
+
+    return func.with_body(tvm_ffi.structural_map(func.body, (SBlock, start)))
+
+
+def _classes(position: Sequence[Expr], inside: Sequence[tuple[int, int]]) -> list[Expr]:
+    """Give the class of a position along each axis, by its number in `class_positions`."""
+    return [
+        tirx.min(at, first) + tirx.max(at - last, 0)
+        for at, (first, last) in zip(position, inside, strict=True)
+    ]

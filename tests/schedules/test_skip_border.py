@@ -1,0 +1,125 @@
+"""Windows in the border: what lies outside of the image is skipped, and sums stay the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tvm_ffi
+from bnn_tvm.schedules import schedule_kernel
+from relax_harness import (
+    assert_same,
+    kernels_of_kind,
+    lower,
+    module,
+    random_floats,
+    random_signs,
+    run,
+    run_lowered,
+)
+from tvm import relax, tirx
+from tvm.ir import Call
+
+from bnn_tvm.kernels.stages import PADDED
+from bnn_tvm.target import get_target
+
+op = relax.op
+TARGET = "x86-64-zen4"
+# Two words a pixel, the last of them partly used, and so many that they have a loop of their own.
+FEW, MANY = 40, 300
+
+
+def convolve(channels, rank, padding, strides=1, kernel=3, value=-1.0, size=9, dilation=1):
+    """Convolve signs of (1, channels, 9, ...) data, padded with signs, with filters of signs."""
+    convs = {1: op.nn.conv1d, 2: op.nn.conv2d, 3: op.nn.conv3d}
+
+    def body(g, x):
+        before, after = padding
+        widths = [0, 0, 0, 0] + [before, after] * rank
+        padded = g(op.nn.pad(g.sign(x), widths, pad_value=value))
+        weight = relax.const(random_signs(1, 24, channels, *[kernel] * rank))
+        return g(convs[rank](padded, weight, strides=[strides] * rank, dilation=[dilation] * rank))
+
+    return module(body, (1, channels, *[size] * rank))
+
+
+def scheduled(mod):
+    """Schedule the kernel of a layer on bits."""
+    kernels = [k for rank in (1, 2, 3) for k in kernels_of_kind(lower(mod, TARGET), kind(rank))]
+    (kernel,) = kernels
+    return schedule_kernel(kernel, get_target(TARGET)).func
+
+
+def kind(rank):
+    return f"bitserial_conv{rank}d"
+
+
+def count(func, node_type, is_wanted=lambda _: True) -> int:
+    found = []
+    tvm_ffi.structural_walk(func.body, (node_type, found.append))
+    return sum(map(is_wanted, found))
+
+
+def is_padded(func) -> bool:
+    names = []
+    tvm_ffi.structural_walk(func.body, (tirx.BufferStore, lambda s: names.append(s.buffer.name)))
+    return PADDED in names
+
+
+def chooses_words(call) -> bool:
+    return getattr(call.op, "name", "") == "prim.if_then_else"
+
+
+@pytest.mark.parametrize("value", [-1.0, 1.0])
+@pytest.mark.parametrize("channels", [FEW, MANY])
+@pytest.mark.parametrize(
+    ("rank", "padding", "strides", "kernel", "dilation"),
+    [
+        (1, (1, 1), 1, 3, 1),
+        (2, (1, 1), 1, 3, 1),
+        (2, (1, 1), 2, 3, 1),
+        (2, (2, 0), 1, 3, 1),
+        (2, (0, 2), 2, 5, 1),
+        (2, (4, 4), 3, 3, 1),
+        (2, (2, 2), 1, 3, 2),
+        (2, (1, 1), 1, 1, 1),
+        (3, (1, 1), 1, 3, 1),
+    ],
+)
+def test_sums_are_those_of_the_padded_image(
+    rank, padding, strides, kernel, dilation, channels, value
+):
+    mod = convolve(channels, rank, padding, strides, kernel, value, dilation=dilation)
+    x = [random_floats(0, 1, channels, *[9] * rank)]
+    assert_same(run(mod, x), run_lowered(mod, x, TARGET))
+
+
+@pytest.mark.parametrize("width", [1, 2, 7, 14, 15, 29])
+def test_tiles_of_any_number_fill_a_row(width):
+    mod = convolve(MANY, 2, (1, 1), size=width)
+    x = [random_floats(0, 1, MANY, width, width)]
+    assert_same(run(mod, x), run_lowered(mod, x, TARGET))
+
+
+def test_more_border_than_image_is_right():
+    """Each window has rows and columns in the border."""
+    mod = convolve(MANY, 2, (3, 3), 1, 5, size=3)
+    x = [np.ones((1, MANY, 3, 3), np.float32)]
+    assert_same(run(mod, x), run_lowered(mod, x, TARGET))
+
+
+@pytest.mark.parametrize("channels", [FEW, MANY])
+def test_the_image_is_read_where_it_lies(channels):
+    func = scheduled(convolve(channels, 2, (1, 1)))
+    assert not is_padded(func)
+    assert count(func, Call, chooses_words) == 0
+    # Those of rows; one tile is the first and the last of its row.
+    assert count(func, tirx.IfThenElse) == 3 * 2
+
+
+def test_the_first_and_the_last_tile_of_a_row_have_loops_of_their_own():
+    func = scheduled(convolve(MANY, 2, (1, 1), size=28))
+    assert count(func, tirx.IfThenElse) == 5 * 2 + 2
+
+
+def test_layers_without_border_have_no_conditions():
+    assert count(scheduled(convolve(MANY, 2, (0, 0))), tirx.IfThenElse) == 0
