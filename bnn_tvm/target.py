@@ -161,6 +161,12 @@ class Target:
         return self.architecture == "x86_64" and self.has_vector_rules
 
     @property
+    def skips_borders(self) -> bool:
+        """Tell whether layers on bits read no padding, and start with what it counts for."""
+        counts_anew = self.counts_words or self.native_popcount == "pshufb"
+        return self.architecture == "x86_64" and self.has_vector_rules and counts_anew
+
+    @property
     def sums_by_planes(self) -> bool:
         """Tell whether convolutions of images sum one plane after the other.
 

@@ -9,15 +9,16 @@ from typing import Any
 import tvm_ffi
 from tvm import tirx
 from tvm.ir import Call
-from tvm.s_tir import SBlockRealize, Schedule
+from tvm.s_tir import SBlock, SBlockRealize, Schedule
+from tvm.s_tir.schedule import SBlockRV
 
-from bnn_tvm.kernels.stages import ACCUMULATE
+from bnn_tvm.kernels.stages import ACCUMULATE, PARTIAL
 
 from .steps import change_loop, find_block, substitute, with_body
 from .tile_columns import TileColumns
 
-# How a schedule names the part of a reduction that adds.
-_UPDATE = f"{ACCUMULATE}_update"
+# How a schedule names the part of a reduction that adds: words, or parts of their sum.
+_UPDATES = (f"{PARTIAL}_update", f"{ACCUMULATE}_update")
 
 
 @dataclass(frozen=True)
@@ -81,24 +82,34 @@ def skip_border(sch: Schedule) -> Schedule:
         if not found.is_on_pixels(condition):
             body = _skip_unless(condition, body, found.place(condition))
     if columns is not None:
-        body = change_loop(body, columns.step.loop_var, columns.write_out)
+        body = _allocate(change_loop(body, columns.step.loop_var, columns.write_out))
     return Schedule(func.with_body(body))
 
 
 def _find_sum(sch: Schedule) -> _Sum | None:
     """Find the sum of a kernel; None if all of it is added."""
-    block = find_block(sch, _UPDATE)
-    if block is None:
+    blocks = [block for block in (find_block(sch, name) for name in _UPDATES) if block is not None]
+    if not blocks:
         return None
-    loops = [sch.get(loop) for loop in sch.get_loops(block)]
-    realize = loops[-1].body
-    axes = list(zip(realize.block.iter_vars, realize.iter_values, strict=True))
-    known = {axis.var: value for axis, value in axes}
-    conditions = [substitute(c, known) for c in _conditions(realize.block.body)]
-    reduced = [value for axis, value in axes if axis.iter_type == tirx.IterVar.CommReduce]
+    loops = [sch.get(loop) for loop in sch.get_loops(blocks[0])]
+    single = {loop.loop_var: loop.min for loop in loops if int(loop.extent) == 1}
+    values = {axis.var: substitute(value, single) for axis, value in _axes(sch, blocks[0])}
+    conditions = [substitute(c, values) for c in _conditions(sch.get(blocks[0]).body)]
+    reduced = [
+        value
+        for block in blocks
+        for axis, value in _axes(sch, block)
+        if axis.iter_type == tirx.IterVar.CommReduce
+    ]
     found = _Sum(loops, [], conditions)
-    steps = [loop for value in reduced for loop in found.loops_of(value)]
+    steps = [loop for loop in loops if any(_has(found.loops_of(value), loop) for value in reduced)]
     return _Sum(loops, steps, conditions) if conditions else None
+
+
+def _axes(sch: Schedule, block: SBlockRV) -> list[tuple[tirx.IterVar, Any]]:
+    """List the axes of a block with their values in terms of its loops."""
+    realize = sch.get(sch.get_loops(block)[-1]).body
+    return list(zip(realize.block.iter_vars, realize.iter_values, strict=True))
 
 
 def _conditions(body: Any) -> Iterator[Any]:
@@ -124,7 +135,7 @@ def _is_conditional(call: Call) -> bool:
 
 def _add_always(realize: SBlockRealize) -> SBlockRealize:
     """Leave the conditions of a sum out."""
-    if str(realize.block.name_hint) != _UPDATE:
+    if str(realize.block.name_hint) not in _UPDATES:
         return realize
     return tvm_ffi.structural_map(
         realize, (Call, lambda call: call.args[1] if _is_conditional(call) else call)
@@ -152,3 +163,16 @@ def _find_columns(found: _Sum, conditions: list[Any]) -> TileColumns | None:
 
 def _has(loops: list[tirx.For], wanted: tirx.For) -> bool:
     return any(loop.same_as(wanted) for loop in loops)
+
+
+def _allocate(root: SBlockRealize) -> SBlockRealize:
+    """Allocate the partial sums that copies of loops have of their own."""
+    block, found = root.block, []
+    tvm_ffi.structural_walk(block.body, (tirx.BufferStore, lambda s: found.append(s.buffer)))
+    partials = {buffer for buffer in found if str(buffer.name) == PARTIAL}
+    own = [b for b in partials if not any(b.same_as(known) for known in block.alloc_buffers)]
+    allocated = SBlock(
+        block.iter_vars, block.reads, block.writes, block.name_hint, block.body, block.init,
+        [*block.alloc_buffers, *own], block.match_buffers, block.annotations,
+    )  # fmt: skip
+    return SBlockRealize(root.iter_values, root.predicate, allocated)

@@ -15,6 +15,8 @@ from tvm import tirx
 from tvm.s_tir import SBlock
 from tvm.sym import Analyzer
 
+from bnn_tvm.kernels.stages import PARTIAL
+
 from .steps import change_loop, substitute
 
 _Span = tuple[int, int]
@@ -84,9 +86,14 @@ class TileColumns:
 
 
 def _copy(body: Any) -> Any:
-    """Copy loops with variables of their own: a function defines each once."""
+    """Copy loops with variables and partial sums of their own: each is defined once."""
     defined: list[tirx.Var] = []
-    note_block = (SBlock, lambda block: defined.extend(axis.var for axis in block.iter_vars))
+
+    def note_block(block: SBlock) -> None:
+        defined.extend(axis.var for axis in block.iter_vars)
+        if str(block.name_hint) == f"{PARTIAL}_init":
+            defined.extend(region.source for region in block.writes)
+
     note_loop = (tirx.For, lambda loop: defined.append(loop.loop_var))
-    tvm_ffi.structural_walk(body, [note_loop, note_block])
+    tvm_ffi.structural_walk(body, [note_loop, (SBlock, note_block)])
     return substitute(body, {var: tirx.Var(var.name, var.ty) for var in defined})

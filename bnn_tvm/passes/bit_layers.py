@@ -119,9 +119,9 @@ class BitLayers:
         return pack_weight(weight, self.levels, groups, self.blocking, self.target.word_bits)
 
     def _skips_border(self, packed: PackedWeight, window: Window) -> bool:
-        """Tell whether padding is not read: where words are counted one by one, without masks."""
+        """Tell whether padding is not read: of single planes whose words all outputs read."""
         is_plain = packed.mask is None and packed.groups.step == 0 and packed.planes == Planes()
-        return self.target.counts_words and is_plain and window.is_padded
+        return self.target.skips_borders and is_plain and window.is_padded
 
     def _count_windows(
         self,

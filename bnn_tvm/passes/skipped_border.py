@@ -47,7 +47,7 @@ def start_sums(func: tirx.PrimFunc, window: Window, extents: Extents) -> tirx.Pr
         if str(block.name_hint) != ACCUMULATE:
             return block
         sums, (_, *position, blocks, lane) = block.init.buffer, block.init.indices
-        first = table[(*_classes(position, inside), blocks, lane)]
+        first = table[(*_classes(position, inside), blocks, lane)].astype(sums.dtype)
         init = tirx.BufferStore(sums, first, block.init.indices)
         reads = [*block.reads, whole]
         return SBlock(block.iter_vars, reads, block.writes, block.name_hint, block.body, init)
