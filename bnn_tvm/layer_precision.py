@@ -18,6 +18,7 @@ from .package.precision import (
 )
 from .passes.binary import CONVOLUTIONS, reason_not_binary
 from .passes.dataflow import constant_of, main_bindings, op_name, shape_of
+from .passes.float_conv import is_filtered
 from .passes.float_layers import is_float_layer
 from .passes.quantize_layers import fits_int32
 from .passes.sign import Lookup
@@ -65,6 +66,8 @@ def _choose(call: relax.Call, precision: str, target: Target, lookup: Lookup) ->
         return precision, f"tensor cores multiply by {DOT_INSTRUCTIONS[precision]}"
     if precision == INT8:
         return _choose_int8(call)
+    if op_name(call) in CONVOLUTIONS and is_filtered(call, target, lookup):
+        return FLOAT32, "the rows of its image are filtered in half the products"
     if DOT_INSTRUCTIONS[BF16] in target.dot_instructions:
         return BF16, f"{DOT_INSTRUCTIONS[BF16]} sums two products at once"
     if _waits_for_weights(call, target):

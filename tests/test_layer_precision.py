@@ -54,6 +54,17 @@ def test_layers_that_do_not_wait_for_their_weights_stay_in_float32(shape, rows):
     assert layers == {"stem": "float32", "head": "float32"}
 
 
+@pytest.mark.parametrize("precision, expected", [("bf16", "float32"), ("int8", "int8")])
+def test_stems_in_half_the_products_stay_in_float32_for_half_the_bits(precision, expected):
+    def body(g, x):
+        image = g(op.multiply(x, relax.const(random_floats(4, 1, 3, 1, 1))))
+        return g.conv(image, random_floats(1, 64, 3, 7, 7), "stem", strides=2, padding=3)
+
+    mod = before_outlining(module(body, (1, 3, 32, 32)))
+    (layer,) = plan_layers(mod, precision, get_target("x86-64-zen4"))
+    assert (layer.layer, layer.precision) == ("stem", expected)
+
+
 def test_int8_is_for_all_whose_sums_fit():
     assert chosen("int8", "x86-64-vpopcntdq") == {"stem": "int8", "head": "int8"}
 

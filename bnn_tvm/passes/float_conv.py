@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from tvm import te
+from tvm import relax, te
 
 from bnn_tvm.kernels.border import Element
 from bnn_tvm.kernels.floating import conv, gathered_conv
@@ -15,7 +15,12 @@ from bnn_tvm.kernels.stages import WEIGHT
 from bnn_tvm.kernels.winograd import Filtering, winograd_conv
 from bnn_tvm.target import Target
 
+from .binary import padding_before
+from .dataflow import op_name, shape_of
+from .evaluate import is_elementwise
 from .layer_weights import Blocking, block_float_weight
+from .sign import Lookup
+from .windows import conv_window
 
 
 def find_filtering(target: Target, window: Window, shape: Extents, groups: int) -> Filtering | None:
@@ -23,6 +28,22 @@ def find_filtering(target: Target, window: Window, shape: Extents, groups: int) 
     filtering = Filtering(window, shape[-1])
     fits = target.filters_rows and groups == 1 and filtering.is_worthwhile(shape[1:-1])
     return filtering if fits else None
+
+
+def is_filtered(conv: relax.Call, target: Target, lookup: Lookup) -> bool:
+    """Tell whether a convolution is of an image whose rows are filtered, before regions are made.
+
+    An image is channels-first, as the model reads it, but for what is computed element by element.
+    """
+    pad = padding_before(conv, lookup)
+    padded = conv.args[0] if pad is None else pad.args[0]
+    made = lookup(padded)
+    while is_elementwise(made):
+        made = lookup(made.args[0])
+    if op_name(made) != "permute_dims":
+        return False
+    groups = int(conv.attrs.groups)
+    return find_filtering(target, conv_window(conv, pad), shape_of(padded), groups) is not None
 
 
 @dataclass(frozen=True)
