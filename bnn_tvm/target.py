@@ -161,10 +161,19 @@ class Target:
         return self.architecture == "x86_64" and self.has_vector_rules
 
     @property
-    def skips_borders(self) -> bool:
-        """Tell whether layers on bits read no padding, and start with what it counts for."""
-        counts_anew = self.counts_words or self.native_popcount == "pshufb"
-        return self.architecture == "x86_64" and self.has_vector_rules and counts_anew
+    def skips_rows(self) -> bool:
+        """Tell whether layers on bits read no padding above and below, but know what it counts."""
+        by_byte = self.native_popcount == "pshufb" and self.has_vector_rules
+        along_k = self.counts_along_k and self.architecture == "aarch64"
+        return self.counts_words or by_byte or along_k
+
+    @property
+    def skips_columns(self) -> bool:
+        """Tell whether they read none before and after rows: where pixels are counted one by one.
+
+        Steps that are written out for processors in order count a row of a window at once.
+        """
+        return self.skips_rows and not self.in_order
 
     @property
     def sums_by_planes(self) -> bool:

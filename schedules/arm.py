@@ -47,6 +47,7 @@ from .arm_step import Step, count_step
 from .choices import Choose
 from .outputs import Outputs, find_outputs
 from .rule import Rule, is_layer, kernel_kind
+from .skip_border import skip_border, take_conditions
 from .steps import (
     axis_loops,
     extent,
@@ -94,6 +95,7 @@ def _tile_bits(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedul
     """
     if not is_layer(func):
         return None
+    func, conditions = take_conditions(func)
     sch, target = Schedule(func), unit.target
     counted = find_block(sch, PARTIAL) or sch.get_sblock(ACCUMULATE)
     outputs = find_outputs(sch)
@@ -111,7 +113,7 @@ def _tile_bits(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedul
     here = _tile_outputs(sch, outputs, tile, lanes, unit, choose)
     _count_in_registers(sch, here, depth, target)
     fill_padded(sch, unit)
-    return sch
+    return skip_border(sch, conditions)
 
 
 def _rank_tiles(pixels: int, blocks: int, lanes: int, depth: int, target: Target) -> list[Tile]:

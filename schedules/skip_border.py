@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import tvm_ffi
 from tvm import tirx
@@ -17,93 +16,130 @@ from bnn_tvm.kernels.stages import ACCUMULATE, PARTIAL
 from .steps import change_loop, find_block, substitute, with_body
 from .tile_columns import TileColumns
 
-# How a schedule names the part of a reduction that adds: words, or parts of their sum.
-_UPDATES = (f"{PARTIAL}_update", f"{ACCUMULATE}_update")
+# The stages that sum: words, or parts of their sum first.
+_SUMS = (PARTIAL, ACCUMULATE)
+# How a schedule names the part of a reduction that adds, and what is an instruction of it.
+_UPDATES = ("_update", "_update_o")
 
 
-@dataclass(frozen=True)
-class _Sum:
-    """What a sum adds, and when.
+class Conditions(NamedTuple):
+    """When a sum adds something.
 
     Attributes
     ----------
-    loops : list of For
-        Around what is added, the outermost first.
-    steps : list of For
-        Those of the reduction.
-    conditions : list of Expr
-        In terms of the loops: where one does not hold, nothing is added.
+    axes : list of Var
+        Of the stage that sums.
+    parts : list of Expr
+        In terms of the axes: where one does not hold, nothing is added.
     """
 
-    loops: list[tirx.For]
-    steps: list[tirx.For]
-    conditions: list[Any]
+    axes: list[tirx.Var]
+    parts: list[Any]
 
-    def loops_of(self, value: Any) -> list[tirx.For]:
+
+@dataclass(frozen=True)
+class _Loops:
+    """Loops around what a sum adds.
+
+    Attributes
+    ----------
+    all : list of For
+        The outermost first.
+    steps : list of For
+        Those of the reduction.
+    """
+
+    all: list[tirx.For]
+    steps: list[tirx.For]
+
+    def used_by(self, value: Any) -> list[tirx.For]:
         """List the loops that a value depends on."""
         used = tirx.analysis.undefined_vars(value, [])
-        return [loop for loop in self.loops if any(loop.loop_var.same_as(var) for var in used)]
-
-    def is_on_pixels(self, condition: Any) -> bool:
-        """Tell whether a condition depends on a loop that is written out."""
-        return any(loop.kind == tirx.ForKind.UNROLLED for loop in self.loops_of(condition))
+        return [loop for loop in self.all if any(loop.loop_var.same_as(var) for var in used)]
 
     def place(self, condition: Any) -> tirx.For:
         """Return the outermost loop in which a condition is known and nothing but the sum done."""
-        first, last = self.steps[0], self.loops_of(condition)[-1]
-        order = [loop for loop in self.loops if loop.same_as(first) or loop.same_as(last)]
-        return order[-1]
+        known = [*self.used_by(condition), self.steps[0]]
+        return next(loop for loop in reversed(self.all) if _has(known, loop))
+
+    def is_pixels(self, loop: tirx.For) -> bool:
+        """Tell whether a loop is written out that is not of the reduction."""
+        return loop.kind == tirx.ForKind.UNROLLED and not _has(self.steps, loop)
 
 
-def skip_border(sch: Schedule) -> Schedule:
+def take_conditions(func: tirx.PrimFunc) -> tuple[tirx.PrimFunc, Conditions]:
+    """Take the conditions off a sum that is not scheduled yet, for `skip_border` to put back."""
+    conditions = Conditions([], [])
+
+    def take(block: SBlock) -> SBlock:
+        if str(block.name_hint) not in _SUMS:
+            return block
+        calls: list[Call] = []
+        tvm_ffi.structural_walk(block.body, (Call, calls.append))
+        for call in filter(_is_conditional, calls):
+            conditions.axes[:] = [axis.var for axis in block.iter_vars]
+            conditions.parts.extend(_parts(call.args[0]))
+        return tvm_ffi.structural_map(block, (Call, _always))
+
+    return func.with_body(tvm_ffi.structural_map(func.body, (SBlock, take))), conditions
+
+
+def skip_border(sch: Schedule, conditions: Conditions) -> Schedule:
     """Skip what a window reads outside of an image.
 
     Parameters
     ----------
     sch : Schedule
         Of a layer whose reduction is decomposed, with the pixels of a tile in its innermost loops.
+    conditions : Conditions
 
     Returns
     -------
     Schedule
-        Of the function with conditions around loops and none in them; as it was where its sum has
-        none, or where no loop over the columns of the filter is left.
+        Of the function with conditions around loops; as it was where there are none.
     """
-    found = _find_sum(sch)
-    if found is None:
+    if not conditions.parts:
         return sch
-    on_pixels = [c for c in found.conditions if found.is_on_pixels(c)]
-    columns = _find_columns(found, on_pixels)
-    if on_pixels and columns is None:
-        return sch
+    loops, parts = _find_loops(sch, conditions)
+    columns = _find_columns(loops, parts)
     (func,) = sch.mod.functions.values()
-    body = tvm_ffi.structural_map(func.body, (SBlockRealize, _add_always))
-    for condition in found.conditions:
-        if not found.is_on_pixels(condition):
-            body = _skip_unless(condition, body, found.place(condition))
+    body = func.body
+    for part in parts:
+        if columns is None or part not in columns.conditions:
+            body = _skip_unless(part, body, loops.place(part))
     if columns is not None:
         body = _allocate(change_loop(body, columns.step.loop_var, columns.write_out))
     return Schedule(func.with_body(body))
 
 
-def _find_sum(sch: Schedule) -> _Sum | None:
-    """Find the sum of a kernel; None if all of it is added."""
-    blocks = [block for block in (find_block(sch, name) for name in _UPDATES) if block is not None]
-    if not blocks:
-        return None
+def _is_conditional(call: Call) -> bool:
+    return getattr(call.op, "name", "") == "prim.if_then_else"
+
+
+def _always(call: Call) -> Any:
+    return call.args[1] if _is_conditional(call) else call
+
+
+def _parts(condition: Any) -> list[Any]:
+    """Take a condition apart into those that have to hold together."""
+    if isinstance(condition, tirx.And):
+        return [*_parts(condition.a), *_parts(condition.b)]
+    return [condition]
+
+
+def _find_loops(sch: Schedule, conditions: Conditions) -> tuple[_Loops, list[Any]]:
+    """Find the loops of a sum, and its conditions in terms of them."""
+    names = [stage + update for stage in _SUMS for update in _UPDATES]
+    blocks = [block for block in (find_block(sch, name) for name in names) if block is not None]
     loops = [sch.get(loop) for loop in sch.get_loops(blocks[0])]
     single = {loop.loop_var: loop.min for loop in loops if int(loop.extent) == 1}
-    values = {axis.var: substitute(value, single) for axis, value in _axes(sch, blocks[0])}
-    conditions = [substitute(c, values) for c in _conditions(sch.get(blocks[0]).body)]
-    reduced = [
-        value
-        for block in blocks
-        for axis, value in _axes(sch, block)
-        if axis.iter_type == tirx.IterVar.CommReduce
-    ]
-    found = _Sum(loops, [], conditions)
-    steps = [loop for loop in loops if any(_has(found.loops_of(value), loop) for value in reduced)]
-    return _Sum(loops, steps, conditions) if conditions else None
+    values = [substitute(value, single) for _, value in _axes(sch, blocks[0])]
+    known = dict(zip(conditions.axes, values, strict=True))
+    axes = [axis for block in blocks for axis in _axes(sch, block)]
+    reduced = [value for axis, value in axes if axis.iter_type == tirx.IterVar.CommReduce]
+    found = _Loops(loops, [])
+    steps = [loop for loop in loops if any(_has(found.used_by(value), loop) for value in reduced)]
+    return _Loops(loops, steps), [substitute(part, known) for part in conditions.parts]
 
 
 def _axes(sch: Schedule, block: SBlockRV) -> list[tuple[tirx.IterVar, Any]]:
@@ -112,34 +148,20 @@ def _axes(sch: Schedule, block: SBlockRV) -> list[tuple[tirx.IterVar, Any]]:
     return list(zip(realize.block.iter_vars, realize.iter_values, strict=True))
 
 
-def _conditions(body: Any) -> Iterator[Any]:
-    calls: list[Call] = []
-    tvm_ffi.structural_walk(body, (Call, calls.append))
-    for call in calls:
-        if _is_conditional(call):
-            yield from _parts(call.args[0])
+def _find_columns(loops: _Loops, parts: list[Any]) -> TileColumns | None:
+    """Find the loops that conditions on pixels depend on; None where they are not as expected."""
+    on_pixels = [part for part in parts if any(map(loops.is_pixels, loops.used_by(part)))]
+    used = [loop for loop in loops.all if any(_has(loops.used_by(c), loop) for c in on_pixels)]
+    steps = [loop for loop in used if _has(loops.steps, loop)]
+    pixels = [loop for loop in used if loops.is_pixels(loop)]
+    tiles = [loop for loop in used if not _has([*steps, *pixels], loop)]
+    if len(steps) != 1 or len(pixels) != 1 or len(tiles) > 1:
+        return None
+    return TileColumns(on_pixels, steps[0], pixels[0], tiles[0] if tiles else None)
 
 
-def _parts(condition: Any) -> Iterator[Any]:
-    """Take a condition apart into those that have to hold together."""
-    if isinstance(condition, tirx.And):
-        yield from _parts(condition.a)
-        yield from _parts(condition.b)
-    else:
-        yield condition
-
-
-def _is_conditional(call: Call) -> bool:
-    return getattr(call.op, "name", "") == "prim.if_then_else"
-
-
-def _add_always(realize: SBlockRealize) -> SBlockRealize:
-    """Leave the conditions of a sum out."""
-    if str(realize.block.name_hint) not in _UPDATES:
-        return realize
-    return tvm_ffi.structural_map(
-        realize, (Call, lambda call: call.args[1] if _is_conditional(call) else call)
-    )
+def _has(loops: list[tirx.For], wanted: tirx.For) -> bool:
+    return any(loop.same_as(wanted) for loop in loops)
 
 
 def _skip_unless(condition: Any, body: Any, place: tirx.For) -> Any:
@@ -148,21 +170,6 @@ def _skip_unless(condition: Any, body: Any, place: tirx.For) -> Any:
         place.loop_var,
         lambda loop: with_body(loop, tirx.IfThenElse(condition, loop.body, None)),
     )
-
-
-def _find_columns(found: _Sum, conditions: list[Any]) -> TileColumns | None:
-    """Find the loops that conditions on pixels depend on; None if they are not as expected."""
-    loops = [loop for loop in found.loops if any(_has(found.loops_of(c), loop) for c in conditions)]
-    steps = [loop for loop in loops if _has(found.steps, loop)]
-    pixels = [loop for loop in loops if loop.kind == tirx.ForKind.UNROLLED]
-    tiles = [loop for loop in loops if not _has([*steps, *pixels], loop)]
-    if len(steps) != 1 or len(pixels) != 1 or len(tiles) > 1:
-        return None
-    return TileColumns(conditions, steps[0], pixels[0], tiles[0] if tiles else None)
-
-
-def _has(loops: list[tirx.For], wanted: tirx.For) -> bool:
-    return any(loop.same_as(wanted) for loop in loops)
 
 
 def _allocate(root: SBlockRealize) -> SBlockRealize:

@@ -43,23 +43,21 @@ class TileColumns:
     tiles: tirx.For | None
 
     def write_out(self, loop: tirx.For) -> tirx.Stmt:
-        """Write out the loop over the columns of the filter."""
-        return tirx.stmt_seq(*(self._column(loop.body, k) for k in range(int(loop.extent))))
-
-    def _column(self, body: Any, step: int) -> tirx.Stmt:
-        """Add one column of the filter, to fewer pixels in tiles that lack some."""
-        spans = [self._span(step, tile) for tile in range(self._num_tiles)]
-        most = max(spans, key=lambda span: span[1] - span[0])
-        written = self._add_to(body, step, most)
-        tile: Any = None if self.tiles is None else self.tiles.loop_var
-        for span in sorted({*spans} - {most}):
-            here = [tile == i for i, other in enumerate(spans) if other == span]
-            written = tirx.IfThenElse(tirx.any(*here), self._add_to(body, step, span), written)
+        """Write out the loop over the columns of the filter, for each kind of tile."""
+        tiles: dict[tuple[_Span, ...], list[int]] = {}
+        for tile in range(1 if self.tiles is None else int(self.tiles.extent)):
+            spans = tuple(self._span(step, tile) for step in range(int(loop.extent)))
+            tiles.setdefault(spans, []).append(tile)
+        most, *others = sorted(tiles, key=lambda spans: len(tiles[spans]), reverse=True)
+        written = self._add_columns(loop.body, most)
+        at: Any = None if self.tiles is None else self.tiles.loop_var
+        for spans in others:
+            here = tirx.any(*(at == tile for tile in tiles[spans]))
+            written = tirx.IfThenElse(here, self._add_columns(loop.body, spans), written)
         return written
 
-    @property
-    def _num_tiles(self) -> int:
-        return 1 if self.tiles is None else int(self.tiles.extent)
+    def _add_columns(self, body: Any, spans: tuple[_Span, ...]) -> tirx.Stmt:
+        return tirx.stmt_seq(*(self._add_to(body, step, span) for step, span in enumerate(spans)))
 
     def _span(self, step: int, tile: int) -> _Span:
         pixels = range(int(self.pixels.extent))
@@ -86,14 +84,29 @@ class TileColumns:
 
 
 def _copy(body: Any) -> Any:
-    """Copy loops with variables and partial sums of their own: each is defined once."""
-    defined: list[tirx.Var] = []
+    """Copy loops and blocks with variables and partial sums of their own: each is defined once."""
+    fresh: dict[tirx.Var, tirx.Var] = {}
+
+    def note(*variables: tirx.Var) -> None:
+        fresh.update((var, tirx.Var(var.name, var.ty)) for var in variables)
 
     def note_block(block: SBlock) -> None:
-        defined.extend(axis.var for axis in block.iter_vars)
+        note(*(axis.var for axis in block.iter_vars))
         if str(block.name_hint) == f"{PARTIAL}_init":
-            defined.extend(region.source for region in block.writes)
+            note(*(region.source for region in block.writes))
+        fresh.update((match.buffer, _copy_buffer(match.buffer)) for match in block.match_buffers)
 
-    note_loop = (tirx.For, lambda loop: defined.append(loop.loop_var))
+    note_loop = (tirx.For, lambda loop: note(loop.loop_var))
     tvm_ffi.structural_walk(body, [note_loop, (SBlock, note_block)])
-    return substitute(body, {var: tirx.Var(var.name, var.ty) for var in defined})
+    return substitute(body, fresh)
+
+
+def _copy_buffer(buffer: tirx.Var) -> tirx.Var:
+    """Copy what stands for a part of another buffer inside an instruction."""
+    return tirx.decl_buffer(
+        buffer.shape,
+        buffer.dtype,
+        buffer.name,
+        elem_offset=tirx.Var("elem_offset", "int32"),
+        offset_factor=buffer.offset_factor,
+    )

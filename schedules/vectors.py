@@ -18,7 +18,7 @@ from .choices import Choose
 from .outputs import Averaged, Outputs, Packed, find_outputs
 from .prefetch import prefetch_weights
 from .rule import Apply, is_layer, kernel_kind
-from .skip_border import skip_border
+from .skip_border import skip_border, take_conditions
 from .steps import (
     axis_loops,
     count_iterations,
@@ -109,6 +109,7 @@ def tile_layer(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedul
     """
     if not is_layer(func):
         return None
+    func, conditions = take_conditions(func)
     sch = Schedule(func)
     outputs = find_outputs(sch)
     if outputs is None:
@@ -132,7 +133,7 @@ def tile_layer(func: tirx.PrimFunc, unit: VectorUnit, choose: Choose) -> Schedul
         _keep_sums_apart(sch, sums, here)
     fill_padded(sch, unit)
     sch = prefetch_weights(sch, around, blocks // vectors, passes)
-    return skip_border(sch)
+    return skip_border(sch, conditions)
 
 
 def _average_rows(

@@ -8,12 +8,12 @@ bits. All layers accumulate the positions at which two planes disagree, weighted
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tvm import te, tirx
 from tvm.ir import Expr
 
-from .border import shift, surround
+from .border import read_windows
 from .floating import pool
 from .geometry import Extents, Window
 from .groups import GroupPlan
@@ -57,7 +57,7 @@ def bitserial_conv(
     border: Callable[[Expr], Expr],
     mask: te.Tensor | None = None,
     *,
-    skips_border: bool = False,
+    skipped: Sequence[bool],
     carry_save: bool = False,
 ) -> Integers:
     """Count weighted disagreements of each window with each filter, in one to three dimensions.
@@ -76,8 +76,8 @@ def bitserial_conv(
         Gives the word of the padding at a word of a pixel.
     mask : te.Tensor, optional
         (output blocks, words of a block, lanes): the bits that an output reads, if not all.
-    skips_border : bool
-        Whether to read no padding; `passes.skipped_border` adds what it counts for.
+    skipped : sequence of bool
+        Along which axes no padding is read; `passes.skipped_border` adds what it counts for.
     carry_save : bool
         Whether to count words two at a time.
 
@@ -88,20 +88,19 @@ def bitserial_conv(
     """
     blocks, *kernel, weight_words, lanes = (int(extent) for extent in weight.shape)
     batch, *extents, data_words = (int(extent) for extent in data.shape)
-    padded = data if skips_border else surround(data, window, border)
+    pixels = read_windows(data, window, border, skipped)
     words, pixel_words = weight_words // planes.weight, data_words // planes.data
 
     def disagree(index: tuple[Expr, ...], k: list[Expr]) -> Expr:
         n, *position, block, lane = index
         *steps, p, q, word = k
-        at, place = (
-            p * pixel_words + groups.first(block, blocks) + word,
-            window.place(position, steps),
-        )
-        inside, place = shift(place, window, extents) if skips_border else (None, place)
-        bits = padded(n, *place, at) ^ weight(block, *steps, q * words + word, lane)
-        bits = bits if mask is None else bits & mask[block, word, lane]
-        return bits if inside is None else tirx.if_then_else(inside, bits, tirx.const(0, dtype))
+
+        def differ(pixel: Expr) -> Expr:
+            bits = pixel ^ weight(block, *steps, q * words + word, lane)
+            return bits if mask is None else bits & mask[block, word, lane]
+
+        at = p * pixel_words + groups.first(block, blocks) + word
+        return pixels.combine(n, position, steps, at, differ)
 
     shape = (batch, *window.output_size(tuple(extents)), blocks, lanes)
     dtype = str(data.dtype)

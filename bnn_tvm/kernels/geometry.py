@@ -60,6 +60,15 @@ class Window:
         after[0] += below * self.strides[0]
         return dataclasses.replace(self, padding=(*before, *after))
 
+    def padded_along(self, axes: Sequence[bool]) -> Window:
+        """Keep the padding along some axes only."""
+        both = zip(self.padding, (*axes, *axes), strict=True)
+        return dataclasses.replace(self, padding=tuple(pad if kept else 0 for pad, kept in both))
+
+    def padded_size(self, extents: Extents) -> Extents:
+        """Give the extents of data with its padding."""
+        return tuple(map(sum, zip(extents, self.before, self.after, strict=True)))
+
     def positions_inside(self, extents: Extents) -> list[tuple[int, int]]:
         """Say along each axis which positions, from the first to the last, read no padding.
 

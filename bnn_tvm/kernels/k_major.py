@@ -9,13 +9,13 @@ runs of `depth` words: a run is what one register, or an even part of it, holds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from tvm import te, tirx
 from tvm.ir import Expr
 
-from .border import surround
+from .border import read_windows
 from .geometry import Extents, Window
 from .integers import Integers
 from .popcount_sums import Pair, Planes, split_sum, weigh_and_sum
@@ -34,14 +34,18 @@ def run_length(words: int) -> int:
     return next(depth for depth in (_MOST_WORDS, 2, 1) if words % depth == 0)
 
 
+def fills_registers(words: int) -> bool:
+    """Tell whether registers hold one output each, of pixels of so many words."""
+    return run_length(words) == _MOST_WORDS
+
+
 def outputs_of_block(channels: int) -> int:
     """Choose how many outputs are computed side by side, for inputs of so many channels.
 
     Sums fill one register; two where a register holds the weights of several outputs, so that a
     pixel that is repeated for them is used more often.
     """
-    whole = run_length(-(-channels // _WORD_BITS)) == _MOST_WORDS
-    return _SUMS if whole else 2 * _SUMS
+    return _SUMS if fills_registers(-(-channels // _WORD_BITS)) else 2 * _SUMS
 
 
 def lay_along_k(weight: np.ndarray, planes: int) -> np.ndarray:
@@ -70,6 +74,7 @@ def bitserial_conv(
     window: Window,
     planes: Planes,
     border: Callable[[Expr], Expr],
+    skipped: Sequence[bool],
 ) -> Integers:
     """Count weighted disagreements of each window with each filter, in one to three dimensions.
 
@@ -83,6 +88,8 @@ def bitserial_conv(
     planes : Planes
     border : callable
         Gives the word of the padding at a word of a pixel.
+    skipped : sequence of bool
+        Along which axes no padding is read; `passes.skipped_border` adds what it counts for.
 
     Returns
     -------
@@ -91,14 +98,15 @@ def bitserial_conv(
     """
     blocks, *kernel, runs, outputs, depth = (int(extent) for extent in weight.shape)
     batch, *extents, words = (int(extent) for extent in data.shape)
-    padded = surround(data, window, border)
+    pixels = read_windows(data, window, border, skipped)
     runs, words = runs // planes.weight, words // planes.data
 
     def disagree(index: tuple[Expr, ...], k: list[Expr]) -> Expr:
         n, *position, block, lane = index
         *steps, p, q, run, word = k
-        pixel = padded(n, *window.place(position, steps), p * words + run * depth + word)
-        return pixel ^ weight(block, *steps, q * runs + run, lane, word)
+        at = p * words + run * depth + word
+        weights = weight(block, *steps, q * runs + run, lane, word)
+        return pixels.combine(n, position, steps, at, lambda pixel: pixel ^ weights)
 
     shape = (batch, *window.output_size(tuple(extents)), blocks, outputs)
     return _sum_popcounts(shape, (*kernel, planes.data, planes.weight, runs), depth, disagree)

@@ -11,7 +11,7 @@ from tvm.ir import Expr
 
 from bnn_tvm.kernels import bitserial, gemm, k_major
 from bnn_tvm.kernels.bits import pack_signs, word_count
-from bnn_tvm.kernels.border import Element, nearest_row
+from bnn_tvm.kernels.border import Element, SkippedBorder, nearest_row
 from bnn_tvm.kernels.geometry import Extents, Window
 from bnn_tvm.kernels.integers import Integers
 from bnn_tvm.kernels.popcount_sums import Planes
@@ -36,14 +36,14 @@ class BitSums:
     correction : callable, optional
         Gives what the border adds to the dot product, where its bits do not stand for the
         padding's value.
-    skips_border : bool
-        Whether sums are still to start with what the padding counts for.
+    skipped : SkippedBorder, optional
+        Padding that is not read: sums are still to start with what it counts for.
     """
 
     disagreements: Integers
     packed: PackedWeight
     correction: Element | None = None
-    skips_border: bool = False
+    skipped: SkippedBorder | None = None
 
     @property
     def of_signs(self) -> bool:
@@ -102,13 +102,14 @@ class BitLayers:
         packed, bits = self._pack(weight, groups), self.target.word_bits
         words = word_count(channels, bits)
         border = bitserial.border_word(channels, bits, words, int(pad_value == 1))
-        skips = self._skips_border(packed, window)
-        if skips:
-            pixel = pack_signs(np.full(channels, pad_value), bits)
-            self.constant(count_skipped(packed.words, window, tuple(extents), pixel), SKIPPED)
-        counts = self._count_windows(data, packed, window, border, skips)
+        axes = self._skipped_axes(packed, window)
+        counts = self._count_windows(data, packed, window, border, axes)
         correction = self._border_correction(weight, window, tuple(extents), pad_value)
-        return BitSums(counts, packed, correction, skips)
+        skipped = SkippedBorder.along(axes, window, tuple(extents)) if any(axes) else None
+        if skipped is not None:
+            pixel = pack_signs(np.full(channels, pad_value), bits)
+            self.constant(count_skipped(packed.words, skipped, pixel), SKIPPED)
+        return BitSums(counts, packed, correction, skipped)
 
     def multiply_rows(self, data: te.Tensor, weight: np.ndarray) -> BitSums:
         """Multiply rows of packed bits by weights of (outputs, *inputs) float32."""
@@ -118,10 +119,19 @@ class BitLayers:
     def _pack(self, weight: np.ndarray, groups: int) -> PackedWeight:
         return pack_weight(weight, self.levels, groups, self.blocking, self.target.word_bits)
 
-    def _skips_border(self, packed: PackedWeight, window: Window) -> bool:
-        """Tell whether padding is not read: of single planes whose words all outputs read."""
+    def _skipped_axes(self, packed: PackedWeight, window: Window) -> tuple[bool, ...]:
+        """Tell along which axes padding is not read: of single planes, all words of which are used.
+
+        Registers that hold several outputs repeat pixels, which neighbouring columns share.
+        """
+        words, target = packed.words.shape[-2], self.target
         is_plain = packed.mask is None and packed.groups.step == 0 and packed.planes == Planes()
-        return self.target.skips_borders and is_plain and window.is_padded
+        shares_pixels = target.counts_along_k and not k_major.fills_registers(words)
+        allowed = is_plain and not shares_pixels
+        rows, columns = allowed and target.skips_rows, allowed and target.skips_columns
+        wanted = [*[rows] * (len(window.kernel) - 1), columns]
+        padded = zip(wanted, window.before, window.after, strict=True)
+        return tuple(skips and before + after > 0 for skips, before, after in padded)
 
     def _count_windows(
         self,
@@ -129,7 +139,7 @@ class BitLayers:
         packed: PackedWeight,
         window: Window,
         border: Callable[[Expr], Expr],
-        skips_border: bool,
+        skipped: tuple[bool, ...],
     ) -> Integers:
         planes = packed.planes
         if self.gemm is not None and self.gemm.fits(packed):
@@ -137,7 +147,7 @@ class BitLayers:
             return self.gemm.count(windows, packed)
         if self.target.counts_along_k and packed.mask is None and packed.groups.step == 0:
             weight = self._weight_along_k(packed)
-            counts = k_major.bitserial_conv(data, weight, window, planes, border)
+            counts = k_major.bitserial_conv(data, weight, window, planes, border, skipped)
             return counts.seen_as(self.blocking.as_channels)
         weight = self.constant(packed.words, WEIGHT)
         mask = None if packed.mask is None else self.constant(packed.mask)
@@ -149,7 +159,7 @@ class BitLayers:
             packed.groups,
             border,
             mask,
-            skips_border=skips_border,
+            skipped=skipped,
             carry_save=self.target.counts_pairs,
         )
         return counts.seen_as(self.blocking.as_channels)

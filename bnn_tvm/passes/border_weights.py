@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bnn_tvm.kernels.border import SkippedBorder
 from bnn_tvm.kernels.geometry import Extents, Window
 
 from .skipped_border import class_positions
@@ -51,18 +52,14 @@ def correct_border(
     return BorderCorrection(numbers, table.astype(np.float32))
 
 
-def count_skipped(
-    words: np.ndarray, window: Window, extents: Extents, border: np.ndarray
-) -> np.ndarray:
-    """Count the bits of filters that lie in the border and disagree with it.
+def count_skipped(words: np.ndarray, skipped: SkippedBorder, border: np.ndarray) -> np.ndarray:
+    """Count the bits of filters that lie in a border and disagree with it.
 
     Parameters
     ----------
     words : numpy.ndarray
         (blocks, *kernel, words, lanes), of one bit plane.
-    window : Window
-    extents : tuple of int
-        Of the data without padding.
+    skipped : SkippedBorder
     border : numpy.ndarray
         (words,), those of each pixel of the padding.
 
@@ -76,8 +73,8 @@ def count_skipped(
     counts = _popcount(words ^ border[:, np.newaxis]).sum(axis=-2)
     filters = np.moveaxis(counts, -1, 1).reshape(blocks * lanes, *kernel)
     kinds = [
-        _inside(window, axis, extents[axis])[positions]
-        for axis, positions in enumerate(class_positions(window, extents))
+        _inside(skipped.window, axis, skipped.extents[axis])[positions]
+        for axis, positions in enumerate(class_positions(skipped))
     ]
     sums = _sum_outside(filters, kinds)
     return sums.reshape(*sums.shape[:-1], blocks, lanes).astype(np.int32)

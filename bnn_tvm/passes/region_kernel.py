@@ -11,9 +11,9 @@ from tvm import relax, te, tirx
 from tvm.ir import Expr
 
 from bnn_tvm.kernels import bits, bitserial, floating, gemm, k_major
-from bnn_tvm.kernels.border import Element
+from bnn_tvm.kernels.border import Element, SkippedBorder
 from bnn_tvm.kernels.elementwise import SCALAR_OPS
-from bnn_tvm.kernels.geometry import Extents, Window
+from bnn_tvm.kernels.geometry import Window
 from bnn_tvm.kernels.pooled_rows import max_pool_rows
 from bnn_tvm.kernels.stages import ACCUMULATE, COMMON, POOLED, RESULT, VALUE, WEIGHT
 from bnn_tvm.target import Target
@@ -116,7 +116,7 @@ class _KernelBuilder:
         self._words: dict[relax.Var, te.Tensor] = {}
         self._exact: dict[relax.Var, ExactNumbers] = {}
         self._sign_sums: BitSums | None = None
-        self._starts: tuple[Window, Extents] | None = None
+        self._skipped: SkippedBorder | None = None
         self._written: set[relax.Var] = set()
         self._read_params(function)
 
@@ -142,8 +142,8 @@ class _KernelBuilder:
         )
         outputs += [self._packed_output(self._results[i], packed[i]) for i in packed]
         func = te.create_prim_func([*self._operands.tensors, *outputs])
-        if self._starts is not None:
-            func = start_sums(func, *self._starts)
+        if self._skipped is not None:
+            func = start_sums(func, self._skipped)
         return RegionKernel(func, tuple(self._operands.sources))
 
     def _keep_common(self, var: relax.Var) -> None:
@@ -197,8 +197,7 @@ class _KernelBuilder:
         sums = self._bit_layers.convolve(
             self._words[source], shape_of(source), weight, groups, window, pad_value
         )
-        if sums.skips_border:
-            self._starts = window, shape_of(source)[1:-1]
+        self._skipped = sums.skipped
         self._define_dot(var, sums)
 
     def _bitserial_dense(self, var: relax.Var, call: relax.Call) -> None:

@@ -14,20 +14,21 @@ from tvm import tirx
 from tvm.ir import Expr
 from tvm.s_tir import SBlock
 
-from bnn_tvm.kernels.geometry import Extents, Window
+from bnn_tvm.kernels.border import SkippedBorder
 from bnn_tvm.kernels.stages import ACCUMULATE, SKIPPED
 
 
-def class_positions(window: Window, extents: Extents) -> list[list[int]]:
+def class_positions(skipped: SkippedBorder) -> list[list[int]]:
     """List a position of each class along each axis: those of a class reach as far over the border.
 
     Positions that read no padding are one class, each other is one of its own.
     """
+    window, extents = skipped.window, skipped.extents
     axes = zip(window.positions_inside(extents), window.output_size(extents), strict=True)
     return [[*range(first + 1), *range(last + 1, count)] for (first, last), count in axes]
 
 
-def start_sums(func: tirx.PrimFunc, window: Window, extents: Extents) -> tirx.PrimFunc:
+def start_sums(func: tirx.PrimFunc, skipped: SkippedBorder) -> tirx.PrimFunc:
     """Let the sums of a layer start with what the padding counts for, and not with 0.
 
     Parameters
@@ -35,13 +36,10 @@ def start_sums(func: tirx.PrimFunc, window: Window, extents: Extents) -> tirx.Pr
     func : PrimFunc
         Made of `bitserial_conv` that skips the border, not scheduled yet. A parameter of the name
         `SKIPPED` holds (classes of positions along each axis, ..., output blocks, lanes) int32.
-    window : Window
-    extents : tuple of int
-        Of the image.
+    skipped : SkippedBorder
     """
     table = next(param for param in func.params if param.name == SKIPPED)
-    whole = table[tuple(slice(0, extent) for extent in table.shape)]
-    inside = window.positions_inside(extents)
+    inside = skipped.window.positions_inside(skipped.extents)
 
     def start(block: SBlock) -> SBlock:
         if str(block.name_hint) != ACCUMULATE:
@@ -49,8 +47,8 @@ def start_sums(func: tirx.PrimFunc, window: Window, extents: Extents) -> tirx.Pr
         sums, (_, *position, blocks, lane) = block.init.buffer, block.init.indices
         first = table[(*_classes(position, inside), blocks, lane)].astype(sums.dtype)
         init = tirx.BufferStore(sums, first, block.init.indices)
-        reads = [*block.reads, whole]
-        return SBlock(block.iter_vars, reads, block.writes, block.name_hint, block.body, init)
+        # The table is not among the reads: what adds to the sums would announce it too.
+        return SBlock(block.iter_vars, block.reads, block.writes, block.name_hint, block.body, init)
 
     return func.with_body(tvm_ffi.structural_map(func.body, (SBlock, start)))
 

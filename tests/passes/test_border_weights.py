@@ -9,6 +9,7 @@ import pytest
 from relax_harness import random_floats, random_signs
 
 from bnn_tvm.kernels.bits import pack_signs
+from bnn_tvm.kernels.border import SkippedBorder
 from bnn_tvm.kernels.geometry import Window
 from bnn_tvm.passes.border_weights import correct_border, count_skipped
 from bnn_tvm.passes.layer_weights import Blocking
@@ -78,7 +79,7 @@ def test_what_is_skipped_is_what_the_padding_counts_for(window, extents, value, 
     image = np.broadcast_to(signs, (*extents, channels))
     words = Blocking(4, 4).block(pack_signs(filters, 32))
     border = pack_signs(np.full(channels, value), 32)
-    table = count_skipped(words, window, extents, border)
+    table = count_skipped(words, SkippedBorder(window, extents), border)
     dots = convolve(surrounded(image, window, value), filters, window)
     inside = window.positions_inside(extents)
     for position in np.ndindex(dots.shape[:-1]):
@@ -90,6 +91,8 @@ def test_what_is_skipped_is_what_the_padding_counts_for(window, extents, value, 
 @pytest.mark.parametrize("window, extents", SKIPPING.values(), ids=map(str, SKIPPING))
 def test_classes_are_numbered_in_the_order_of_their_positions(window, extents):
     for positions, ends in zip(
-        class_positions(window, extents), window.positions_inside(extents), strict=True
+        class_positions(SkippedBorder(window, extents)),
+        window.positions_inside(extents),
+        strict=True,
     ):
         assert [class_of(at, *ends) for at in positions] == list(range(len(positions)))

@@ -122,8 +122,22 @@ def test_rows_have_conditions_where_one_tile_is_the_first_and_the_last():
 
 def test_the_first_and_the_last_tile_of_a_row_have_loops_of_their_own():
     func = scheduled(convolve(MANY, 2, (1, 1), size=28))
-    assert count(func, tirx.IfThenElse) == 5 * 2 + 2
+    assert count(func, tirx.IfThenElse) == 9 * 2 + 2
 
 
 def test_layers_without_border_have_no_conditions():
     assert count(scheduled(convolve(MANY, 2, (0, 0))), tirx.IfThenElse) == 0
+
+
+@pytest.mark.parametrize(
+    ("target", "reads_columns"), [("cortex-a72", False), ("cortex-a53", True), ("armv7-neon", True)]
+)
+def test_steps_that_are_written_out_read_the_padding_of_rows(target, reads_columns):
+    func = scheduled(convolve(128, 2, (1, 1)), target)
+    assert is_padded(func) == reads_columns
+    skips_rows = target != "armv7-neon"
+    assert (count(func, tirx.IfThenElse) > 0) == skips_rows
+
+
+def test_pixels_that_registers_repeat_are_read_with_their_padding():
+    assert is_padded(scheduled(convolve(64, 2, (1, 1)), "cortex-a72"))

@@ -15,6 +15,8 @@ TUNED = [
     ("x86-64-vpopcntdq", "densenet28"),
     ("x86-64-vpopcntdq", "meliusnet22"),
     ("x86-64-zen4", "resnet18_e1"),
+    ("x86-64-zen4", "densenet28"),
+    ("x86-64-zen4", "meliusnet22"),
 ]
 
 
