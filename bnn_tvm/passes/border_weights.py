@@ -52,6 +52,13 @@ def correct_border(
     return BorderCorrection(numbers, table.astype(np.float32))
 
 
+def share_outside(window: Window, extents: Extents) -> float:
+    """Tell which part of all steps of a window at all positions reads padding."""
+    return 1 - math.prod(
+        float(_inside(window, axis, extent).mean()) for axis, extent in enumerate(extents)
+    )
+
+
 def count_skipped(words: np.ndarray, skipped: SkippedBorder, border: np.ndarray) -> np.ndarray:
     """Count the bits of filters that lie in a border and disagree with it.
 

@@ -35,7 +35,7 @@ def start_sums(func: tirx.PrimFunc, skipped: SkippedBorder) -> tirx.PrimFunc:
     ----------
     func : PrimFunc
         Made of `bitserial_conv` that skips the border, not scheduled yet. A parameter of the name
-        `SKIPPED` holds (classes of positions along each axis, ..., output blocks, lanes) int32.
+        `SKIPPED` holds (classes of positions along each axis, ..., output blocks, lanes).
     skipped : SkippedBorder
     """
     table = next(param for param in func.params if param.name == SKIPPED)
