@@ -21,6 +21,7 @@ from bnn_tvm.kernels.stages import PACK, WINDOWS
 from bnn_tvm.target import CudaTarget
 
 _IF = Op.get("prim.if_then_else")
+_ASYNC = "software_pipeline_async_stages"
 _WARP = 32
 _COPIED_AT_ONCE = (4, 8, 16)  # bytes
 _ALL_LANES = 0xFFFFFFFF
@@ -46,7 +47,7 @@ def use_instructions(func: tirx.PrimFunc, target: CudaTarget) -> tirx.PrimFunc:
     """
     body = tvm_ffi.structural_map(func.body, (For, _pack_by_vote))
     if target.gpu.async_copy:
-        body = tvm_ffi.structural_map(body, (For, _copy_past_registers))
+        body = tvm_ffi.structural_map(body, (For, _copy_ahead))
     return func.with_body(body)
 
 
@@ -87,6 +88,13 @@ def _vote(realize: SBlockRealize) -> SBlockRealize:
         axes, reads, block.writes, block.name_hint, BufferStore(store.buffer, word, store.indices)
     )
     return SBlockRealize(realize.iter_values, realize.predicate, voted)
+
+
+def _copy_ahead(loop: For) -> For:
+    """Copy past the registers where TVM waits for it: in loops that copy while they multiply."""
+    if _ASYNC not in loop.annotations:
+        return loop
+    return _with_body(loop, tvm_ffi.structural_map(loop.body, (For, _copy_past_registers)))
 
 
 def _copy_past_registers(loop: For) -> For | SBlockRealize:

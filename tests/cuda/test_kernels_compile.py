@@ -54,6 +54,15 @@ def test_bit_planes_are_counted_by_tensor_cores(bits, target, tmp_path):
     assert ("LDGSTS" in text) == gpu.async_copy
 
 
+@pytest.mark.parametrize("target", ["sm_80", pytest.param("sm_90", marks=pytest.mark.slow)])
+def test_what_is_copied_past_registers_is_waited_for(target, tmp_path):
+    """TVM waits for copies in loops over several steps of K; those of one step pass registers."""
+    instruction = NATIVE[get_target(target).gpu.b1_mma]
+    for channels, steps in ((32, 1), (128, 3)):
+        text = check(planes_kernel(2, 2, False, target, channels), target, instruction, tmp_path)
+        assert ("LDGSTS" in text) == ("LDGDEPBAR" in text) == (steps > 1)
+
+
 @pytest.mark.parametrize(
     "wanted", [{"splits": 4}, pytest.param({"stages": 6, "splits": 2}, marks=pytest.mark.slow)]
 )
