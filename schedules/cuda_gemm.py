@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tvm import tirx
 from tvm.ir import Expr
-from tvm.s_tir import Schedule
+from tvm.s_tir import Schedule, ScheduleError
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from bnn_tvm.kernels.gemm import AND, COLUMNS, FORM, ROWS, XOR
@@ -84,7 +84,7 @@ def multiply(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | 
     _write_behind(sch, written, block, division.warps)
     if ones is None:
         return sch
-    return _count_ones(sch, ones, division.warps, choose("ones", (_INSIDE, _APART)))
+    return _count_ones(sch, ones, division.warps, choose)
 
 
 def _divide(sch: Schedule, target: CudaTarget, choose: Choose) -> _Division:
@@ -220,14 +220,14 @@ def _write_behind(sch: Schedule, written: Sequence[SBlockRV], block: LoopRV, war
     sch.set_scope(sums, 0, LOCAL)
 
 
-def _count_ones(sch: Schedule, ones: tirx.Stmt, warps: int, where: str) -> Schedule:
+def _count_ones(sch: Schedule, ones: tirx.Stmt, warps: int, choose: Choose) -> Schedule:
     """Count the ones of each window by a warp: in the block that needs them, or before."""
     (func,) = sch.mod.functions.values()
     sch = Schedule(paste_stage(func, ones))
+    where = choose("ones", (_INSIDE, _APART) if _move_inside(sch.copy()) else (_APART,))
     block = sch.get_sblock(ONES)
     if where == _INSIDE:
-        inside = sch.get_loops(sch.get_sblock(f"{ACCUMULATE}_local"))[1]
-        sch.compute_at(block, inside, preserve_unit_loops=True)
+        _move_inside(sch)
         # TVM overlays what is in dynamic shared memory, and loses sight of so small a buffer.
         sch.set_scope(block, 0, "shared")
     row, k = sch.get_loops(block)[-2:]
@@ -237,3 +237,13 @@ def _count_ones(sch: Schedule, ones: tirx.Stmt, warps: int, where: str) -> Sched
     sch.bind(warp, "threadIdx.y")
     sch.bind(sch.split(k, [None, LANES])[1], "threadIdx.x")
     return sch
+
+
+def _move_inside(sch: Schedule) -> bool:
+    """Count ones in the block that needs them, where TVM sees that it writes all sums it reads."""
+    inside = sch.get_loops(sch.get_sblock(f"{ACCUMULATE}_local"))[1]
+    try:
+        sch.compute_at(sch.get_sblock(ONES), inside, preserve_unit_loops=True)
+    except ScheduleError:
+        return False
+    return True

@@ -211,6 +211,18 @@ def test_bit_planes_equal_the_reference(bits, weight_bits, signed, target):
     check(func, scheduled.func)
 
 
+def test_ones_are_counted_apart_where_tvm_does_not_see_that_a_block_writes_the_sums_it_reads():
+    func = planes_kernel(4, 2, True, AND)
+    offered = {}
+
+    def choose(name, options):
+        offered[name] = [str(option) for option in options]
+        return next((o for o in options if str(o) == "16x64 by 4x1"), options[0])
+
+    check(func, schedule(func, AND, choose).func)
+    assert "16x64 by 4x1" in offered["tile"] and offered["ones"] == ["apart"]
+
+
 @pytest.mark.parametrize("target", [AND, XOR])
 def test_dense_layers_of_bit_planes_equal_the_reference(target):
     def body(g, x):
