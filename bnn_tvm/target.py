@@ -226,6 +226,8 @@ class Gpu:
         ``xor``, or ``none``.
     async_copy : bool
         Whether it copies from global to shared memory past the registers.
+    warpgroup_mma : bool
+        Whether its tensor cores multiply for four warps at once, out of shared memory.
     multiprocessors : int
         Of the card.
     registers, warps : int
@@ -236,6 +238,7 @@ class Gpu:
 
     b1_mma: str
     async_copy: bool
+    warpgroup_mma: bool
     multiprocessors: int
     registers: int
     warps: int
@@ -264,7 +267,7 @@ class CudaTarget(Target):
         super().__post_init__()
         allowed = ", ".join(_B1_MMA)
         self._require("gpu", self.gpu.b1_mma in _B1_MMA, f"must have a b1_mma of {allowed}")
-        numbers = dataclasses.astuple(self.gpu)[2:]
+        numbers = dataclasses.astuple(self.gpu)[3:]
         self._require("gpu", min(numbers) > 0, "must have numbers above 0")
         self._require("id", self.id.removeprefix("sm_").isdigit(), "must be an architecture")
 
