@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tvm
 from tvm import relax, tirx
@@ -14,6 +15,9 @@ from .errors import TargetError
 from .schedules import NO_RECORDS, Records, Scheduled, schedule_kernel
 from .target import CudaTarget, Target
 from .toolchain import find_linker
+
+# The name of the passes for GPUs' kernels.
+_KERNELS = "bnn.cuda"
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,25 @@ def build_executable(mod: IRModule, target: Target) -> relax.VMExecutable:
     from .cuda.code_generator import device_code
     from .schedules.cuda_instructions import use_instructions
 
+    tirx.register_tir_pipeline(_KERNELS, _lower_kernels)
     use = tirx.transform.prim_func_pass(lambda f, *_: use_instructions(f, target), opt_level=0)
     config = {"relax.backend.use_cuda_graph": True, "tirx.use_async_copy": target.gpu.async_copy}
     with device_code(target), tvm.transform.PassContext(opt_level=3, config=config):
-        return tvm.compile(use(mod), target=target.to_tvm(), relax_pipeline=_lower_to_device())
+        return tvm.compile(
+            use(mod),
+            target=target.to_tvm(),
+            relax_pipeline=_lower_to_device(),
+            tir_pipeline=_KERNELS,
+        )
+
+
+def _lower_kernels() -> tuple[Any, Any, Any]:
+    """Make TVM's pipeline for kernels, with what has to follow its barriers."""
+    from .schedules.cuda_instructions import show_copies_before_barriers
+
+    lower, finalize_host, finalize_device = tirx.get_tir_pipeline("default")
+    show = tirx.transform.prim_func_pass(lambda f, *_: show_copies_before_barriers(f), opt_level=0)
+    return lower, finalize_host, lambda: tvm.transform.Sequential([show, finalize_device()])
 
 
 def _lower_to_device() -> tvm.transform.Pass:

@@ -26,7 +26,8 @@ from .cuda_intrinsics import SHARED, multiply_tiles, per_word
 from .cuda_rows import LANES, LOCAL, merge_lanes, write_in_rows
 from .cuda_splice import cut_stage, paste_stage
 from .cuda_split import GLOBAL, count_ones_of_rows, write_split
-from .cuda_tiles import GemmSize, GemmTile, list_stages, rank_gemm_tiles
+from .cuda_tiles import GemmSize, GemmTile, list_stages, rank_gemm_tiles, rank_group_tiles
+from .cuda_wgmma import lay_weights, lay_windows, multiply_by_group
 from .outputs import find_outputs
 from .steps import extent, find_block, spatial_extents, unroll_all
 
@@ -34,6 +35,8 @@ from .steps import extent, find_block, spatial_extents, unroll_all
 _MOST_AT_ONCE = 4
 _INSIDE, _APART = "inside", "apart"
 _SPLITS = (1, 2, 4, 8)
+# Who multiplies: a warp out of registers, or four out of shared memory.
+_BY_WARP, _BY_GROUP = "mma", "wgmma"
 
 
 @dataclass(frozen=True)
@@ -88,22 +91,40 @@ def multiply(func: tirx.PrimFunc, target: Target, choose: Choose) -> Schedule | 
 
 
 def _divide(sch: Schedule, target: CudaTarget, choose: Choose) -> _Division:
-    """Choose by how many blocks K is shared, their tile, and how far they read ahead."""
-    parts, rows, columns, *_ = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
-    _, steps, *_, vectors, vector = spatial_extents(sch, sch.get_sblock(WINDOWS))
-    planes, form = _planes(sch), _form(sch)
-    words = vectors * vector // per_word(form)
-    tiles = {}
-    for splits in (n for n in _SPLITS if parts % n == 0):
-        own = parts // splits
-        size = GemmSize(rows, columns, words, own, splits, planes, form)
-        if fitting := rank_gemm_tiles(size, target):
-            tiles[splits] = size, fitting
-    splits = choose("splits", list(tiles))
-    size, fitting = tiles[splits]
-    tile = choose("tile", fitting)
+    """Choose who multiplies, how many blocks share K, their tile, and how far they read ahead."""
+    _, steps, *_ = spatial_extents(sch, sch.get_sblock(WINDOWS))
+    tiles = _choose_instruction(_list_sizes(sch), target, choose)
+    splits = choose("splits", [size.splits for size in tiles])
+    size = next(size for size in tiles if size.splits == splits)
+    tile = choose("tile", tiles[size])
     stages = choose("stages", list_stages(tile, steps, size, target))
     return _Division(tile, size.parts, splits, stages)
+
+
+def _list_sizes(sch: Schedule) -> list[GemmSize]:
+    """Describe the product for each number of blocks that may share K."""
+    parts, rows, columns, *_ = spatial_extents(sch, sch.get_sblock(ACCUMULATE))
+    *_, vectors, vector = spatial_extents(sch, sch.get_sblock(WINDOWS))
+    planes, form = _planes(sch), _form(sch)
+    words = vectors * vector // per_word(form)
+    return [
+        GemmSize(rows, columns, words, parts // splits, splits, planes, form)
+        for splits in _SPLITS
+        if parts % splits == 0
+    ]
+
+
+def _choose_instruction(
+    sizes: Sequence[GemmSize], target: CudaTarget, choose: Choose
+) -> dict[GemmSize, list[GemmTile]]:
+    """Choose who multiplies, where that is open; list the tiles that fit each size that has any."""
+    fitting = {}
+    for name, rank in ((_BY_WARP, rank_gemm_tiles), (_BY_GROUP, rank_group_tiles)):
+        ranked = {size: rank(size, target) for size in sizes}
+        if any(ranked.values()):
+            fitting[name] = {size: tiles for size, tiles in ranked.items() if tiles}
+    names = list(fitting)
+    return fitting[choose("instruction", names) if len(names) > 1 else names[0]]
 
 
 def _planes(sch: Schedule) -> Planes:
@@ -125,25 +146,30 @@ def _multiply(sch: Schedule, division: _Division, target: CudaTarget) -> LoopRV:
     sch.transform_layout(spread, ("write", 0), _as_matrices(_planes(sch)))
     sch.set_scope(spread, 0, GLOBAL if is_split else SHARED)
     sch.set_scope(windows, 0, SHARED)
+    vector = spatial_extents(sch, windows)[-1]
+    if tile.in_groups:
+        lay_windows(sch, windows, accumulate)
     part, i, j, row, pair, half, odd = sch.get_loops(spread)
     split, part = sch.split(part, [division.splits, None])
     block_rows, down, tile_rows = sch.split(i, [None, tile.warps_down, tile.rows])
     block_columns, across, tile_columns = sch.split(j, [None, tile.warps_across, tile.columns])
     inner = [tile_rows, tile_columns, half, odd]
-    sch.reorder(split, block_rows, block_columns, part, down, across, row, pair, *inner)
+    sch.reorder(split, block_rows, block_columns, part, across, down, row, pair, *inner)
     if is_split:
         sch.bind(split, "blockIdx.z")
     # There may be more rows of blocks than the 65,535 that the second axis takes.
     sch.bind(block_rows, "blockIdx.x")
     sch.bind(block_columns, "blockIdx.y")
-    sch.bind(sch.fuse(part, down, across), "threadIdx.y")
+    # Warps of a group have neighbouring rows.
+    sch.bind(sch.fuse(part, across, down), "threadIdx.y")
     thread = sch.fuse(row, pair)
     sch.bind(thread, "threadIdx.x")
     unroll_all(sch, inner)
     weights = sch.cache_read(accumulate, 1, SHARED)
+    if tile.in_groups:
+        lay_weights(sch, weights)
     sch.compute_at(accumulate, thread, preserve_unit_loops=True)
     step = _sum_in_steps(sch, accumulate)
-    vector = spatial_extents(sch, windows)[-1]
     most = _MOST_AT_ONCE * per_word(_form(sch))
     for copied, at_once in ((windows, vector), (weights, most)):
         sch.compute_at(copied, step, preserve_unit_loops=True)
@@ -183,7 +209,9 @@ def _multiply_tiles(
     form = _form(sch)
     init = sch.decompose_reduction(block, step)
     unroll_all(sch, sch.get_loops(init)[-7:])
-    if form not in (AND, XOR) or form == target.gpu.b1_mma:
+    if tile.in_groups:
+        sch.tensorize(i, multiply_by_group(tile.columns, *words))
+    elif form not in (AND, XOR) or form == target.gpu.b1_mma:
         sch.tensorize(i, multiply_tiles(form, tile.rows, tile.columns, *words))
 
 

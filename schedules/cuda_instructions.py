@@ -6,6 +6,7 @@ then, so that their loops can be run anywhere.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -20,7 +21,10 @@ from tvm.tirx import BufferStore, FloatImm, For, ForKind, IntImm
 from bnn_tvm.kernels.stages import PACK, WINDOWS
 from bnn_tvm.target import CudaTarget
 
+from .cuda_wgmma import SHOW_COPIES
+
 _IF = Op.get("prim.if_then_else")
+_BARRIER, _CUDA_CALL = Op.get("tirx.tvm_storage_sync"), Op.get("tirx.cuda.func_call")
 _ASYNC = "software_pipeline_async_stages"
 _WARP = 32
 _COPIED_AT_ONCE = (4, 8, 16)  # bytes
@@ -49,6 +53,36 @@ def use_instructions(func: tirx.PrimFunc, target: CudaTarget) -> tirx.PrimFunc:
     if target.gpu.async_copy:
         body = tvm_ffi.structural_map(body, (For, _copy_ahead))
     return func.with_body(body)
+
+
+def show_copies_before_barriers(func: tirx.PrimFunc) -> tirx.PrimFunc:
+    """Let threads make known to tensor cores what they copied before others are told of it.
+
+    TVM puts the barrier behind copies in front of what reads them, with all that this begins with.
+
+    Parameters
+    ----------
+    func : PrimFunc
+        Lowered, with its barriers.
+    """
+    return func.with_body(tvm_ffi.structural_map(func.body, (tirx.SeqStmt, _show_first)))
+
+
+def _show_first(sequence: tirx.SeqStmt) -> tirx.SeqStmt:
+    steps = list(sequence.seq)
+    for place, (first, second) in enumerate(itertools.pairwise(steps)):
+        if _calls(first, _BARRIER) and _shows(second):
+            steps[place : place + 2] = second, first
+    return tirx.SeqStmt(steps)
+
+
+def _calls(step: tirx.Stmt, op: Op) -> bool:
+    is_call = isinstance(step, tirx.Evaluate) and isinstance(step.value, Call)
+    return is_call and step.value.op.same_as(op)
+
+
+def _shows(step: tirx.Stmt) -> bool:
+    return _calls(step, _CUDA_CALL) and str(step.value.args[0].value) == SHOW_COPIES
 
 
 def _blocks_inside(loop: For) -> list[SBlockRealize]:

@@ -197,10 +197,10 @@ def _describe(form: str, rows: int, columns: int, vectors: int, vector: int) -> 
                         a[vi, vh, 0, vg, vl], w[vj, 0, vo, vg, vl], form
                     )
 
-    return _without_unit_axes(describe)
+    return without_unit_axes(describe)
 
 
-def _without_unit_axes(func: tirx.PrimFunc) -> tirx.PrimFunc:
+def without_unit_axes(func: tirx.PrimFunc) -> tirx.PrimFunc:
     """Take the axes of extent 1 from the inner block, as schedules do."""
 
     def drop(realize: SBlockRealize) -> SBlockRealize:

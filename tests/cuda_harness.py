@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from bnn_tvm.schedules import RULES, schedule_kernel
+from bnn_tvm.schedules import RULES, cuda, schedule_kernel
 from bnn_tvm.schedules.choices import Choices
 from bnn_tvm.schedules.rule import Record, find_rule
 from tvm import tirx
@@ -24,11 +24,11 @@ from bnn_tvm.errors import DeviceError, ToolchainError
 from bnn_tvm.gpu import check_gpu, find_cuda_folder
 from bnn_tvm.kernels.signature import kernel_signature
 from bnn_tvm.runtime import load_tvm_runtime
-from bnn_tvm.target import CudaTarget, list_targets
+from bnn_tvm.target import CudaTarget, get_target, list_targets
 
 _MAGIC = struct.pack("<I", 0xBA55ED50)
 _USAGE = re.compile(r"Function (\w+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
-_ELF, _PTX = re.compile(r"\.(sm_\d+)\.cubin"), re.compile(r"\.(sm_\d+)\.ptx")
+_ELF, _PTX = re.compile(r"\.(sm_\d+a?)\.cubin"), re.compile(r"\.(sm_\d+)\.ptx")
 _FUNCTION = re.compile(r"Function : (\w+)\n(.*?)(?=\n\s*Function : |\Z)", re.DOTALL)
 _PATH = os.pathsep.join([os.environ.get("PATH", ""), str(find_cuda_folder() / "bin")])
 
@@ -69,6 +69,19 @@ def device_code(library: bytes) -> bytes:
     return library[start : start + header + size]
 
 
+def choices_of(func: tirx.PrimFunc, target: str, **wanted: object) -> dict[str, str]:
+    """Write down what the first rule for GPUs takes by hand, but for some choices."""
+    taken = {}
+
+    def choose(name, options):
+        option = next(o for o in options if str(o) == str(wanted.get(name, options[0])))
+        taken[name] = str(option)
+        return option
+
+    cuda.RULES[0].apply(func, get_target(target), choose)
+    return taken
+
+
 def compile_kernel(
     func: tirx.PrimFunc, target: CudaTarget, choices: Choices | None = None
 ) -> bytes:
@@ -96,6 +109,11 @@ def architectures(fatbin: bytes, folder: Path) -> tuple[set[str], set[str]]:
     """List those that there is machine code for, and those that there is PTX for."""
     listed = _cuobjdump(fatbin, folder, "-lelf", "-lptx")
     return set(_ELF.findall(listed)), set(_PTX.findall(listed))
+
+
+def ptx(fatbin: bytes, folder: Path) -> str:
+    """Read the PTX."""
+    return _cuobjdump(fatbin, folder, "-ptx")
 
 
 def usage(fatbin: bytes, folder: Path) -> dict[str, Usage]:

@@ -26,6 +26,27 @@ def kernels(body, *shapes, target=AND, kind="bitserial"):
     return [f for f in functions if str(f.attrs[KERNEL]).startswith(kind)]
 
 
+def layer_kernels(batch, channels, outputs, size, options, target):
+    """A convolution with a shortcut and both outputs, and the one that reads its signs."""
+    height, width = size
+    kernel, stride, pad = (options.get(k, d) for k, d in (("kernel", 3), ("stride", 1), ("pad", 1)))
+    positions = [(size + 2 * pad - kernel) // stride + 1 for size in (height, width)]
+    shortcut = (batch, outputs, *positions)
+
+    def body(g, x, y):
+        # Of a layer, so that it is there as channels-last when this one is fused.
+        shortcut = g.conv(y, random_floats(6, outputs, outputs, 1, 1))
+        bits = g.sign(x)
+        padded = g.pad(bits, pad, options.get("pad_value", -1.0)) if pad else bits
+        weight = random_signs(2, outputs, channels, kernel, kernel)
+        dot = g.conv(padded, weight, strides=(stride, stride))
+        scaled = g.affine(dot, random_floats(3, outputs), random_floats(4, outputs))
+        total = g(relax.op.add(scaled, shortcut))
+        return [total, g.conv(g.sign(total), random_signs(5, 32, outputs, 1, 1))]
+
+    return kernels(body, (batch, channels, height, width), shortcut, target=target)
+
+
 def planes_kernel(bits, weight_bits, signed, target, channels=70, batch=2):
     """A layer of several planes with a float output and packed signs, on an odd map."""
     levels = np.random.default_rng(1).integers(0, 2**weight_bits, (32, channels, 3, 3))

@@ -10,12 +10,13 @@ from unittest import mock
 import numpy as np
 import tvm
 import tvm_ffi
-from bnn_tvm.schedules import cuda, cuda_intrinsics
+from bnn_tvm.schedules import cuda, cuda_intrinsics, cuda_wgmma
 from bnn_tvm.schedules.rule import Scheduled, apply_first
 from tvm import tirx
 from tvm.ir import IRModule
 from tvm.s_tir import SBlock
 
+from bnn_tvm.kernels.stages import NUM_OUTPUTS
 from bnn_tvm.target import CudaTarget, get_target
 
 _PIPELINE = "software_pipeline"
@@ -30,11 +31,11 @@ def without_instructions(name: str) -> CudaTarget:
 
 @contextlib.contextmanager
 def scalar_intrinsics() -> Iterator[None]:
-    """Let the tensor-core intrinsic do what its description says, for the time of a block."""
-    with (
-        mock.patch.object(cuda_intrinsics, "_implement", cuda_intrinsics._describe),
-        mock.patch.object(cuda_intrinsics, "_PREFIX", "bnn.test.multiply"),
-    ):
+    """Let tensor-core intrinsics do what their descriptions say, for the time of a block."""
+    with contextlib.ExitStack() as patches:
+        for module in (cuda_intrinsics, cuda_wgmma):
+            described = {"_implement": module._describe, "_PREFIX": f"{module._PREFIX}.test"}
+            patches.enter_context(mock.patch.multiple(module, **described))
         yield
 
 
@@ -80,3 +81,37 @@ def blocks(func: tirx.PrimFunc) -> list[str]:
     found: list[str] = []
     tvm_ffi.structural_walk(func.body, (SBlock, lambda block: found.append(str(block.name_hint))))
     return found
+
+
+def operands(func: tirx.PrimFunc, seed: int = 0) -> list[np.ndarray]:
+    """Draw what a kernel reads."""
+    generator = np.random.default_rng(seed)
+    draws = {
+        "uint32": lambda shape: generator.integers(0, 2**32, shape, dtype=np.uint32),
+        "int32": lambda shape: generator.integers(0, 3, shape).astype(np.int32),
+        "float32": lambda shape: generator.standard_normal(shape).astype(np.float32),
+        "float16": lambda shape: generator.standard_normal(shape).astype(np.float16),
+    }
+    inputs = func.params[: -int(func.attrs[NUM_OUTPUTS])]
+    return [draws[str(p.dtype)](tuple(int(extent) for extent in p.shape)) for p in inputs]
+
+
+def check(func: tirx.PrimFunc, scheduled: tirx.PrimFunc, rtol: float = 0.0) -> None:
+    """Compare a scheduled kernel, run serially, with the one that is not.
+
+    Words and integers must be equal; floats may be summed in another order.
+    """
+    arrays = operands(func)
+    expected = run_serially(func, arrays)
+    for a, b in zip(expected, run_serially(serialize(scheduled), arrays), strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol if a.dtype.kind == "f" else 0, atol=rtol)
+
+
+def take(**wanted):
+    """Decide some choices, and leave the others to the rule's author."""
+    texts = {name: str(option) for name, option in wanted.items()}
+
+    def choose(name, options):
+        return next(o for o in options if str(o) == texts.get(name, str(options[0])))
+
+    return choose

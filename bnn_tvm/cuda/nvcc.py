@@ -13,6 +13,8 @@ from ..errors import ToolchainError
 from ..gpu import find_cuda_folder
 from ..target import CudaTarget
 
+# What only machine code for the architecture itself may have, and no PTX for later ones.
+_OWN_INSTRUCTIONS = "wgmma."
 _RELEASE = re.compile(r"release (\d+\.\d+)")
 
 
@@ -55,6 +57,9 @@ def nvcc_version() -> str:
 def compile_fatbin(source: str, target: CudaTarget) -> bytes:
     """Compile kernels for a target's architecture, and to PTX for newer ones.
 
+    Machine code with instructions that the architecture does not share with newer ones is said to
+    be for ``sm_90a``, not ``sm_90``. The source has to say what is done instead in PTX.
+
     Parameters
     ----------
     source : str
@@ -75,12 +80,20 @@ def compile_fatbin(source: str, target: CudaTarget) -> bytes:
     with tempfile.TemporaryDirectory(prefix="bnn_tvm_") as folder:
         code, binary = Path(folder) / "kernels.cu", Path(folder) / "kernels.fatbin"
         code.write_text(source)
-        architectures = f"arch=compute_{number},code=[sm_{number},compute_{number}]"
-        command = [nvcc, "--fatbin", "-O3", "-gencode", architectures, "-o", str(binary), str(code)]
+        generate = _architectures(number, _OWN_INSTRUCTIONS in source)
+        command = [nvcc, "--fatbin", "-O3", *generate, "-o", str(binary), str(code)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise ToolchainError(f"nvcc does not compile for {target.id}: {_reason(done)}")
         return binary.read_bytes()
+
+
+def _architectures(number: int, own: bool) -> list[str]:
+    """Say what machine code and what PTX to make."""
+    if not own:
+        return ["-gencode", f"arch=compute_{number},code=[sm_{number},compute_{number}]"]
+    machine_code = f"arch=compute_{number}a,code=sm_{number}a"
+    return ["-gencode", machine_code, "-gencode", f"arch=compute_{number},code=compute_{number}"]
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from bnn_tvm.schedules.cuda import RULES
-from cuda_harness import compile_kernel, disassemble, needs_cuobjdump, usage
+from cuda_harness import choices_of, compile_kernel, disassemble, needs_cuobjdump, usage
 from cuda_kernels_harness import number_kernels, planes_kernel, small_map_kernel
 
 from bnn_tvm.target import get_target
@@ -26,19 +25,6 @@ def check(func, name, instruction, folder, choices=None):
     assert set(MULTIPLY.findall(text)) == {instruction}
     assert "LDL" not in text and "STL" not in text
     return text
-
-
-def options_of(func, target, **wanted):
-    """Write down what the rule takes by hand, but for some choices."""
-    taken = {}
-
-    def choose(name, options):
-        option = next(o for o in options if str(o) == str(wanted.get(name, options[0])))
-        taken[name] = str(option)
-        return option
-
-    RULES[0].apply(func, get_target(target), choose)
-    return taken
 
 
 @pytest.mark.parametrize(
@@ -69,7 +55,7 @@ def test_what_is_copied_past_registers_is_waited_for(target, tmp_path):
 @pytest.mark.parametrize("target", ["sm_80", pytest.param("sm_75", marks=pytest.mark.slow)])
 def test_blocks_that_share_k_are_two_launches(wanted, target, tmp_path):
     func = small_map_kernel(target, channels=2048)
-    choices = options_of(func, target, **wanted)
+    choices = choices_of(func, target, **wanted)
     instruction = NATIVE[get_target(target).gpu.b1_mma]
     text = check(func, target, instruction, tmp_path, choices)
     kernels = usage(compile_kernel(func, get_target(target), choices), tmp_path)

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from bnn_tvm.schedules import cuda
 from bnn_tvm.schedules.choices import walk
-from cuda_kernels_harness import AND, XOR, kernels, number_kernels, planes_kernel, small_map_kernel
-from cuda_serial_harness import run_serially, schedule, serialize, without_instructions
+from cuda_kernels_harness import (
+    AND,
+    XOR,
+    kernels,
+    layer_kernels,
+    number_kernels,
+    planes_kernel,
+    small_map_kernel,
+)
+from cuda_serial_harness import check, schedule, take, without_instructions
 from relax_harness import random_floats, random_signs
 from tvm import relax
 
 from bnn_tvm.kernels.stages import KERNEL, NUM_OUTPUTS
 
 op = relax.op
-
-
-def operands(func, seed=0):
-    generator = np.random.default_rng(seed)
-    draws = {
-        "uint32": lambda shape: generator.integers(0, 2**32, shape, dtype=np.uint32),
-        "int32": lambda shape: generator.integers(0, 3, shape).astype(np.int32),
-        "float32": lambda shape: generator.standard_normal(shape).astype(np.float32),
-        "float16": lambda shape: generator.standard_normal(shape).astype(np.float16),
-    }
-    inputs = func.params[: -int(func.attrs[NUM_OUTPUTS])]
-    return [draws[str(p.dtype)](tuple(int(extent) for extent in p.shape)) for p in inputs]
-
-
-def check(func, scheduled, rtol=0.0):
-    """Words and integers must be equal; floats may be summed in another order."""
-    arrays = operands(func)
-    expected = run_serially(func, arrays)
-    for a, b in zip(expected, run_serially(serialize(scheduled), arrays), strict=True):
-        np.testing.assert_allclose(a, b, rtol=rtol if a.dtype.kind == "f" else 0, atol=rtol)
 
 
 SHAPES = {
@@ -50,23 +37,7 @@ SHAPES = {
 
 
 def conv_kernels(case, target):
-    batch, channels, outputs, (height, width), options = SHAPES[case]
-    kernel, stride, pad = (options.get(k, d) for k, d in (("kernel", 3), ("stride", 1), ("pad", 1)))
-    positions = [(size + 2 * pad - kernel) // stride + 1 for size in (height, width)]
-    shortcut = (batch, outputs, *positions)
-
-    def body(g, x, y):
-        # Of a layer, so that it is there as channels-last when this one is fused.
-        shortcut = g.conv(y, random_floats(6, outputs, outputs, 1, 1))
-        bits = g.sign(x)
-        padded = g.pad(bits, pad, options.get("pad_value", -1.0)) if pad else bits
-        weight = random_signs(2, outputs, channels, kernel, kernel)
-        dot = g.conv(padded, weight, strides=(stride, stride))
-        scaled = g.affine(dot, random_floats(3, outputs), random_floats(4, outputs))
-        total = g(op.add(scaled, shortcut))
-        return [total, g.conv(g.sign(total), random_signs(5, 32, outputs, 1, 1))]
-
-    return kernels(body, (batch, channels, height, width), shortcut, target=target)
+    return layer_kernels(*SHAPES[case], target)
 
 
 def marked(cases, fast):
@@ -100,16 +71,6 @@ def test_dense_layers_equal_the_reference(shape, target):
         scheduled = schedule(func, target)
         assert scheduled.rule == "cuda.multiply"
         check(func, scheduled.func)
-
-
-def take(**wanted):
-    """Decide some choices, and leave the others to the rule's author."""
-    texts = {name: str(option) for name, option in wanted.items()}
-
-    def choose(name, options):
-        return next(o for o in options if str(o) == texts.get(name, str(options[0])))
-
-    return choose
 
 
 @pytest.mark.parametrize("target", [AND, XOR])
