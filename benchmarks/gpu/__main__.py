@@ -69,18 +69,9 @@ def find_target() -> CudaTarget:
 
 def measure(target: CudaTarget) -> Iterator[Row]:
     """Measure every bar, one after the other."""
-    peak = measure_peak(target)
-    seconds = ours.time_kernel(ours.gemm_kernel(_GEMM, target), target)
-    name = f"binary {_GEMM}^3"
-    share = 2 * _GEMM**3 / seconds / peak
-    yield Row(name, seconds, share, _SHARE_OF_PEAK, f"of the and peak, {peak / 1e15:.2f} POPS")
-    int8 = peers.time_int8_gemm(_GEMM)
-    yield Row(name, seconds, int8 / seconds, _OVER_INT8, "times cuBLAS int8")
+    yield from _measure_gemm(target)
     for conv in ours.RESNET_CONVS:
-        seconds = ours.time_kernel(ours.conv_kernel(conv, target), target)
-        name = f"3x3, {conv.batch} x {conv.size}x{conv.size}x{conv.channels}"
-        half = peers.time_half_conv(conv)
-        yield Row(name, seconds, half / seconds, _OVER_HALF_CONV, "times PyTorch float16")
+        yield from _measure_conv(conv, target)
     for batch, limit in _SECONDS.items():
         seconds = ours.time_network(_RESNET, batch, target)
         yield Row(f"{_RESNET}, batch {batch}", seconds, limit / seconds, 1.0, "of the time allowed")
@@ -88,6 +79,27 @@ def measure(target: CudaTarget) -> Iterator[Row]:
     half = peers.time_half_resnet(_LARGE_BATCH)
     name = f"{_RESNET}, batch {_LARGE_BATCH}"
     yield Row(name, seconds, half / seconds, _OVER_HALF_RESNET, "times float16 ResNet-18")
+
+
+def _measure_gemm(target: CudaTarget) -> Iterator[Row]:
+    """Measure a product of bits by each instruction that it may be computed by."""
+    peak, int8 = measure_peak(target), peers.time_int8_gemm(_GEMM)
+    func = ours.gemm_kernel(_GEMM, target)
+    for instruction in ours.list_instructions(func, target):
+        seconds = ours.time_kernel(func, target, instruction)
+        name = f"binary {_GEMM}^3, {instruction}"
+        share = 2 * _GEMM**3 / seconds / peak
+        yield Row(name, seconds, share, _SHARE_OF_PEAK, f"of the and peak, {peak / 1e15:.2f} POPS")
+        yield Row(name, seconds, int8 / seconds, _OVER_INT8, "times cuBLAS int8")
+
+
+def _measure_conv(conv: ours.Conv, target: CudaTarget) -> Iterator[Row]:
+    """Measure a layer by each instruction that it may be computed by."""
+    half, func = peers.time_half_conv(conv), ours.conv_kernel(conv, target)
+    for instruction in ours.list_instructions(func, target):
+        seconds = ours.time_kernel(func, target, instruction)
+        name = f"3x3, {conv.batch} x {conv.size}x{conv.size}x{conv.channels}, {instruction}"
+        yield Row(name, seconds, half / seconds, _OVER_HALF_CONV, "times PyTorch float16")
 
 
 def to_table(rows: Iterator[Row], title: str) -> Table:

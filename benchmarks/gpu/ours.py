@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tvm
-from bnn_tvm.schedules import schedule_kernel
+from bnn_tvm.schedules.choices import by_hand
+from bnn_tvm.schedules.cuda_gemm import multiply
 from tvm import relax, te, tirx
 from tvm.ir import IRModule
 
@@ -24,6 +26,9 @@ from bnn_tvm.kernels.gemm import (
 from bnn_tvm.kernels.geometry import Window
 from bnn_tvm.kernels.stages import KERNEL, NUM_OUTPUTS, RESULT, WEIGHT
 from bnn_tvm.target import CudaTarget
+
+# The choice of the rule for products that says what multiplies.
+_INSTRUCTION = "instruction"
 
 
 @dataclass(frozen=True)
@@ -69,13 +74,31 @@ def _count(words: te.Tensor, windows: Windows, columns: int, target: CudaTarget)
     return func.with_attrs({KERNEL: "bitserial_dense", NUM_OUTPUTS: 1})
 
 
-def build_kernel(func: tirx.PrimFunc, target: CudaTarget) -> Any:
-    """Schedule and compile a kernel by the rules of the compiler."""
-    scheduled = schedule_kernel(func, target).func.with_attr("global_symbol", "main")
-    return build_executable(IRModule({"main": scheduled}), target)
+def list_instructions(func: tirx.PrimFunc, target: CudaTarget) -> list[str]:
+    """List those that a product may be computed by; the first is what the rule takes by hand."""
+    offered = ["mma"]
+
+    def note(name: str, options: Sequence[Any]) -> Any:
+        if name == _INSTRUCTION:
+            offered[:] = options
+        return by_hand(name, options)
+
+    multiply(func, target, note)
+    return offered
 
 
-def time_kernel(func: tirx.PrimFunc, target: CudaTarget) -> float:
+def build_kernel(func: tirx.PrimFunc, target: CudaTarget, instruction: str = "mma") -> Any:
+    """Schedule a product by hand, but for the instruction where that is open, and compile it."""
+
+    def choose(name: str, options: Sequence[Any]) -> Any:
+        return instruction if name == _INSTRUCTION else by_hand(name, options)
+
+    (scheduled,) = multiply(func, target, choose).mod.functions.values()
+    module = IRModule({"main": scheduled.with_attr("global_symbol", "main")})
+    return build_executable(module, target)
+
+
+def time_kernel(func: tirx.PrimFunc, target: CudaTarget, instruction: str) -> float:
     """Measure the seconds of a kernel on random operands, by events."""
     device, generator = tvm.cuda(0), np.random.default_rng(0)
     arguments = []
@@ -84,7 +107,7 @@ def time_kernel(func: tirx.PrimFunc, target: CudaTarget) -> float:
         limits: Any = np.iinfo(str(param.dtype))
         drawn = generator.integers(limits.min, limits.max, shape, str(param.dtype), endpoint=True)
         arguments.append(tvm.runtime.tensor(drawn, device))
-    library = build_kernel(func, target)
+    library = build_kernel(func, target, instruction)
     timer = library.jit().time_evaluator("main", device, number=10, repeat=20, min_repeat_ms=50)
     return float(timer(*arguments).median)
 

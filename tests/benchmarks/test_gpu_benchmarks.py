@@ -11,7 +11,7 @@ from cuda_serial_harness import run_serially, schedule, serialize
 from rich.console import Console
 
 from benchmarks.gpu import __main__ as command
-from benchmarks.gpu.ours import Conv, build_kernel, conv_kernel, gemm_kernel
+from benchmarks.gpu.ours import Conv, build_kernel, conv_kernel, gemm_kernel, list_instructions
 from benchmarks.gpu.peak import compile_peak
 from bnn_tvm.target import get_target
 
@@ -49,6 +49,19 @@ def test_the_peak_is_products_and_nothing_else(tmp_path):
 @needs_cuobjdump
 def test_kernels_compile():
     assert build_kernel(KERNELS["conv"], TARGET) is not None
+
+
+def test_each_instruction_that_the_rule_offers_is_measured():
+    func = conv_kernel(Conv(1, 9, 64), TARGET)
+    assert list_instructions(func, TARGET) == ["mma", "wgmma"]
+    assert list_instructions(KERNELS["conv"], TARGET) == ["mma"]
+
+
+@needs_cuobjdump
+@pytest.mark.slow
+def test_a_layer_compiles_with_each_instruction():
+    func = conv_kernel(Conv(1, 9, 64), TARGET)
+    assert all(build_kernel(func, TARGET, name) for name in list_instructions(func, TARGET))
 
 
 def test_the_table_says_what_is_met():

@@ -6,13 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tvm
 from cuda_harness import gpu_architecture, needs_nvcc
+from cuda_serial_harness import operands, run_serially
 
 import bnn_tvm
+from benchmarks.gpu.ours import Conv, build_kernel, conv_kernel, list_instructions
 from bnn_tvm.benchmark.bench import bench
 from bnn_tvm.benchmark.measure import Plan
 from bnn_tvm.device import LocalDevice
 from bnn_tvm.runtime import Session, aligned_empty
+from bnn_tvm.target import get_target
 from bnn_tvm.tuning.model import tune_model
 
 GPU = gpu_architecture()
@@ -65,6 +69,18 @@ def test_networks_give_the_processors_numbers(name, batch):
     x = images(shape)
     expected = host.run(x)
     np.testing.assert_allclose(gpu.run(x), expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("size", [7, 14])
+def test_every_instruction_counts_the_same(size):
+    target = get_target(GPU)
+    func = conv_kernel(Conv(2, size, 128), target)
+    arrays = operands(func)
+    (expected,) = run_serially(func, arrays)
+    for instruction in list_instructions(func, target):
+        tensors = [tvm.runtime.tensor(array, tvm.cuda(0)) for array in [*arrays, 0 * expected]]
+        build_kernel(func, target, instruction).jit()["main"](*tensors)
+        np.testing.assert_array_equal(tensors[-1].numpy(), expected)
 
 
 def test_a_kernel_alone_runs_on_copies_of_its_arguments():
