@@ -70,7 +70,7 @@ def show_copies_before_barriers(func: tirx.PrimFunc) -> tirx.PrimFunc:
 
 def _show_first(sequence: tirx.SeqStmt) -> tirx.SeqStmt:
     steps = list(sequence.seq)
-    for place, (first, second) in enumerate(itertools.pairwise(steps)):
+    for place, (first, second) in enumerate(itertools.pairwise(sequence.seq)):
         if _calls(first, _BARRIER) and _shows(second):
             steps[place : place + 2] = second, first
     return tirx.SeqStmt(steps)
