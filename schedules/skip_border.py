@@ -66,22 +66,20 @@ class _Loops:
         """Tell whether a loop is written out that is not of the reduction."""
         return loop.kind == tirx.ForKind.UNROLLED and not _has(self.steps, loop)
 
+    def are_pixels_in(self, condition: Any) -> bool:
+        """Tell whether a condition depends on which pixel of a tile it is."""
+        return any(map(self.is_pixels, self.used_by(condition)))
+
 
 def take_conditions(func: tirx.PrimFunc) -> tuple[tirx.PrimFunc, Conditions]:
     """Take the conditions off a sum that is not scheduled yet, for `skip_border` to put back."""
-    conditions = Conditions([], [])
-
-    def take(block: SBlock) -> SBlock:
-        if str(block.name_hint) not in _SUMS:
-            return block
-        calls: list[Call] = []
-        tvm_ffi.structural_walk(block.body, (Call, calls.append))
-        for call in filter(_is_conditional, calls):
-            conditions.axes[:] = [axis.var for axis in block.iter_vars]
-            conditions.parts.extend(_parts(call.args[0]))
-        return tvm_ffi.structural_map(block, (Call, _always))
-
-    return func.with_body(tvm_ffi.structural_map(func.body, (SBlock, take))), conditions
+    blocks: list[SBlock] = []
+    tvm_ffi.structural_walk(func.body, (SBlock, blocks.append))
+    for block in filter(_is_sum, blocks):
+        if parts := _conditions_in(block):
+            body = tvm_ffi.structural_map(func.body, (SBlock, _add_always))
+            return func.with_body(body), Conditions([axis.var for axis in block.iter_vars], parts)
+    return func, Conditions([], [])
 
 
 def skip_border(sch: Schedule, conditions: Conditions) -> Schedule:
@@ -105,19 +103,28 @@ def skip_border(sch: Schedule, conditions: Conditions) -> Schedule:
     (func,) = sch.mod.functions.values()
     body = func.body
     for part in parts:
-        if columns is None or part not in columns.conditions:
+        if columns is None or not loops.are_pixels_in(part):
             body = _skip_unless(part, body, loops.place(part))
     if columns is not None:
         body = _allocate(change_loop(body, columns.step.loop_var, columns.write_out))
     return Schedule(func.with_body(body))
 
 
+def _is_sum(block: SBlock) -> bool:
+    return str(block.name_hint) in _SUMS
+
+
+def _conditions_in(block: SBlock) -> list[Any]:
+    calls: list[Call] = []
+    tvm_ffi.structural_walk(block.body, (Call, calls.append))
+    return [part for call in calls if _is_conditional(call) for part in _parts(call.args[0])]
+
+
 def _is_conditional(call: Call) -> bool:
-    return getattr(call.op, "name", "") == "prim.if_then_else"
-
-
-def _always(call: Call) -> Any:
-    return call.args[1] if _is_conditional(call) else call
+    """Tell whether a number is 0 where a condition does not hold."""
+    if getattr(call.op, "name", "") != "prim.if_then_else":
+        return False
+    return isinstance(call.args[2], tirx.IntImm) and int(call.args[2]) == 0
 
 
 def _parts(condition: Any) -> list[Any]:
@@ -125,6 +132,15 @@ def _parts(condition: Any) -> list[Any]:
     if isinstance(condition, tirx.And):
         return [*_parts(condition.a), *_parts(condition.b)]
     return [condition]
+
+
+def _add_always(block: SBlock) -> SBlock:
+    """Leave out the conditions of a sum."""
+
+    def always(call: Call) -> Any:
+        return call.args[1] if _is_conditional(call) else call
+
+    return tvm_ffi.structural_map(block, (Call, always)) if _is_sum(block) else block
 
 
 def _find_loops(sch: Schedule, conditions: Conditions) -> tuple[_Loops, list[Any]]:
@@ -150,7 +166,7 @@ def _axes(sch: Schedule, block: SBlockRV) -> list[tuple[tirx.IterVar, Any]]:
 
 def _find_columns(loops: _Loops, parts: list[Any]) -> TileColumns | None:
     """Find the loops that conditions on pixels depend on; None where they are not as expected."""
-    on_pixels = [part for part in parts if any(map(loops.is_pixels, loops.used_by(part)))]
+    on_pixels = [part for part in parts if loops.are_pixels_in(part)]
     used = [loop for loop in loops.all if any(_has(loops.used_by(c), loop) for c in on_pixels)]
     steps = [loop for loop in used if _has(loops.steps, loop)]
     pixels = [loop for loop in used if loops.is_pixels(loop)]
