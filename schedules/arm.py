@@ -2,13 +2,13 @@
 
 Instructions for 128 bit-multiply-accumulates of a whole 3x3 layer with affine and float output,
 counted under emulation, and cycles of its inner loop in llvm-mca's model of the core (docs/arm.md
-has more):
+has more; at 7x7x512 padding is not read):
 
 =============================  ========  =========  =========  =======  ======
 bits                           56x56x64  28x28x128  14x14x256  7x7x512  cycles
 =============================  ========  =========  =========  =======  ======
-cortex-a72, in LLVM's order    3.58      3.38       3.36       3.38     1.54
-cortex-a53, written out        3.67      3.32       3.30       3.31     3.43
+cortex-a72, in LLVM's order    3.58      3.38       3.36       2.79     1.54
+cortex-a53, written out        3.67      3.32       3.30       3.01     3.43
 armv7-neon, written out        4.67      4.35       4.31       4.54     (none)
 =============================  ========  =========  =========  =======  ======
 
