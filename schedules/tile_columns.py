@@ -43,21 +43,24 @@ class TileColumns:
     tiles: tirx.For | None
 
     def write_out(self, loop: tirx.For) -> tirx.Stmt:
-        """Write out the loop over the columns of the filter, for each kind of tile."""
-        tiles: dict[tuple[_Span, ...], list[int]] = {}
-        for tile in range(1 if self.tiles is None else int(self.tiles.extent)):
-            spans = tuple(self._span(step, tile) for step in range(int(loop.extent)))
-            tiles.setdefault(spans, []).append(tile)
-        most, *others = sorted(tiles, key=lambda spans: len(tiles[spans]), reverse=True)
-        written = self._add_columns(loop.body, most)
-        at: Any = None if self.tiles is None else self.tiles.loop_var
-        for spans in others:
-            here = tirx.any(*(at == tile for tile in tiles[spans]))
-            written = tirx.IfThenElse(here, self._add_columns(loop.body, spans), written)
-        return written
+        """Write out the loop over the columns of the filter."""
+        return tirx.stmt_seq(*(self._add_column(loop.body, k) for k in range(int(loop.extent))))
 
-    def _add_columns(self, body: Any, spans: tuple[_Span, ...]) -> tirx.Stmt:
-        return tirx.stmt_seq(*(self._add_to(body, step, span) for step, span in enumerate(spans)))
+    def _add_column(self, body: Any, step: int) -> tirx.Stmt:
+        """Add one column of the filter, to fewer pixels in tiles that lack some.
+
+        All columns in a row for each kind of tile are more code: 1.07 of the time with AVX2 at 7x7.
+        """
+        tiles: dict[_Span, list[int]] = {}
+        for tile in range(1 if self.tiles is None else int(self.tiles.extent)):
+            tiles.setdefault(self._span(step, tile), []).append(tile)
+        most, *others = sorted(tiles, key=lambda span: len(tiles[span]), reverse=True)
+        written = self._add_to(body, step, most)
+        at: Any = None if self.tiles is None else self.tiles.loop_var
+        for span in others:
+            here = tirx.any(*(at == tile for tile in tiles[span]))
+            written = tirx.IfThenElse(here, self._add_to(body, step, span), written)
+        return written
 
     def _span(self, step: int, tile: int) -> _Span:
         pixels = range(int(self.pixels.extent))

@@ -122,7 +122,7 @@ def test_rows_have_conditions_where_one_tile_is_the_first_and_the_last():
 
 def test_the_first_and_the_last_tile_of_a_row_have_loops_of_their_own():
     func = scheduled(convolve(MANY, 2, (1, 1), size=28))
-    assert count(func, tirx.IfThenElse) == 9 * 2 + 2
+    assert count(func, tirx.IfThenElse) == 5 * 2 + 2
 
 
 def test_layers_without_border_have_no_conditions():
