@@ -106,11 +106,12 @@ class BitLayers:
         *extents, channels = shape[1:]
         packed, bits = self._pack(weight, groups), self.target.word_bits
         words = word_count(channels, bits)
-        border = bitserial.border_word(channels, bits, words, int(pad_value == 1))
+        is_one = pad_value == 1
+        border = bitserial.border_word(channels, bits, words, int(is_one))
         axes = self._skipped_axes(packed, window, tuple(extents))
         skipped = SkippedBorder.along(axes, window, tuple(extents)) if any(axes) else None
         if skipped is not None:
-            pixel = pack_signs(np.full(channels, pad_value), bits)
+            pixel = pack_signs(np.full(channels, is_one), bits)
             counted = count_skipped(packed.words, skipped, pixel)
             # Bytes are summed in 16 bits, if those hold all sums.
             fits = not self.target.counts_words and counted.max() < 1 << 16

@@ -92,6 +92,14 @@ def test_sums_are_those_of_the_padded_image(
 
 
 @pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("value", [0.0, 0.5, -0.25])
+def test_padding_that_is_no_sign_is_corrected_behind_the_sums(value, target):
+    mod = convolve(FEW, 2, (1, 1), value=value)
+    x = [random_floats(0, 1, FEW, 9, 9)]
+    assert_same(run(mod, x), run_lowered(mod, x, target), atol=1e-4)
+
+
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("width", [1, 2, 7, 14, 15, 29])
 def test_tiles_of_any_number_fill_a_row(width, target):
     mod = convolve(MANY, 2, (1, 1), size=width)
