@@ -15,9 +15,9 @@ register_tile, x86-64-vpopcntdq                  56x56x64    28x28x128   14x14x2
 ===============================================  ==========  ==========  ===========  ==========
 
 On one core of an EPYC of family 25, model 17 (Zen 4, x86-64-zen4; 2,384 to 2,522 GOP/s of xor,
-popcount and addition), medians of layers from bits to bits: 2,350 GOP/s at 56x56x64, 2,456, 2,581
-and 2,905 at 7x7x512, 97, 102, 107 and 120 % of that peak in the same run, since no padding is read.
-With AVX2 bytes there: 803, 775, 857 and 884 GOP/s, 95, 92, 103 and 104 % of its peak.
+popcount and addition), medians of layers from bits to bits: 2,340 GOP/s at 56x56x64, 2,338, 2,601
+and 2,872 at 7x7x512, 96, 98, 108 and 119 % of that peak in the same run, since no padding is read.
+With AVX2 bytes there: 804, 807, 867 and 890 GOP/s, 95, 99, 103 and 107 % of its peak.
 
 The 7x7 float stem with padding, transposition and BatchNorm of the image ran at 164 GFLOP/s as a
 register tile; the winograd rule takes 0.73 of its time, and 0.55 of that of the stem and its 3x3
