@@ -12,6 +12,7 @@ from tvm import relax, tirx
 from tvm.ir import IRModule
 
 from .errors import TargetError
+from .passes.lend_outputs import lend_outputs
 from .schedules import NO_RECORDS, Records, Scheduled, schedule_kernel
 from .target import CudaTarget, Target
 from .toolchain import find_linker
@@ -91,7 +92,7 @@ def build_executable(mod: IRModule, target: Target) -> relax.VMExecutable:
         return tvm.compile(
             use(mod),
             target=target.to_tvm(),
-            relax_pipeline=_lower_to_device(),
+            relax_pipeline=lower_to_graph(),
             tir_pipeline=_KERNELS,
         )
 
@@ -105,18 +106,21 @@ def _lower_kernels() -> tuple[Any, Any, Any]:
     return lower, finalize_host, lambda: tvm.transform.Sequential([show, finalize_device()])
 
 
-def _lower_to_device() -> tvm.transform.Pass:
-    """List TVM's passes behind scheduling; those before would fuse and schedule anew.
+def lower_to_graph() -> tvm.transform.Pass:
+    """List the passes behind scheduling for GPUs; TVM's own list would fuse and schedule anew.
 
-    What runs without asking the model's inputs is captured as a CUDA graph on its second run.
+    All kernels of ``main`` are captured as one CUDA graph in its first run, with the addresses of
+    the inputs and, behind them, of the memory for the results: later runs must pass the same.
     """
     steps = relax.transform
+    lend = tvm.transform.module_pass(lambda mod, _: lend_outputs(mod), opt_level=0)
     return tvm.transform.Sequential(
         [
             steps.ToNonDataflow(),
             steps.RemovePurityChecking(),
             steps.CallTIRRewrite(),
             steps.StaticPlanBlockMemory(),
+            lend,
             steps.RewriteCUDAGraph(),
             steps.LowerAllocTensor(),
             steps.KillAfterLastUse(),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -120,15 +120,30 @@ def _folders(package: str) -> list[Path]:
 _libraries: list[ctypes.CDLL] = []
 
 
-def copy_to_gpu(arrays: Sequence[np.ndarray]) -> list[Any]:
-    """Make tensors of arrays in the memory of the first GPU."""
+class _Form(Protocol):
+    """What has a shape and a dtype."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> object: ...
+
+
+def allocate(forms: Sequence[_Form]) -> list[Any]:
+    """Make tensors in the memory of the first GPU, of the shapes and dtypes of others."""
     import tvm_ffi
 
-    allocate = tvm_ffi.get_global_func("runtime.TVMTensorAllocWithScope")
-    tensors = [
-        allocate(tvm_ffi.Shape(array.shape), tvm_ffi.dtype(str(array.dtype)), _device(), None)
-        for array in arrays
+    make = tvm_ffi.get_global_func("runtime.TVMTensorAllocWithScope")
+    return [
+        make(tvm_ffi.Shape(form.shape), tvm_ffi.dtype(str(form.dtype)), _device(), None)
+        for form in forms
     ]
+
+
+def copy_to_gpu(arrays: Sequence[np.ndarray]) -> list[Any]:
+    """Make tensors of arrays in the memory of the first GPU."""
+    tensors = allocate(arrays)
     upload(arrays, tensors)
     return tensors
 

@@ -84,6 +84,7 @@ class Session:
         self._main = _open_main(self._module, self.on_gpu)
         self._buffers = [aligned_empty(i.shape, i.dtype) for i in self.manifest.inputs]
         self._tensors = self._lend(self._buffers)
+        self._results = gpu.allocate(self.manifest.outputs) if self.on_gpu else []
 
     def run(self, *arrays: np.ndarray | Mapping[str, np.ndarray]) -> Arrays:
         """Run the model once.
@@ -109,7 +110,7 @@ class Session:
         inputs = _ordered(self.manifest.inputs, arrays)
         tensors = self._upload(inputs) if self.on_gpu else self._place(inputs)
         use_threads(self.threads)
-        return _copy_out(self._main(*tensors))
+        return _copy_out(self._main(*tensors, *self._results))
 
     def _upload(self, inputs: Sequence[np.ndarray]) -> list[Any]:
         for buffer, array in zip(self._buffers, inputs, strict=True):
@@ -145,7 +146,7 @@ class Session:
             return functools.partial(self.run, *inputs)
         # Copies the inputs there, and records the graph that later runs replay.
         self.run(*inputs)
-        return gpu.GpuCall(self._main, self._tensors)
+        return gpu.GpuCall(self._main, [*self._tensors, *self._results])
 
     def bind_kernel(self, name: str, arrays: Sequence[np.ndarray]) -> Callable[[], None]:
         """Prepare calls of a single kernel of the library.

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tvm_ffi
+from cuda_graph_harness import compile_as_graph, graphs_here
 
+import bnn_tvm
 from bnn_tvm import gpu
+from bnn_tvm.compiler import prepare
 from bnn_tvm.errors import DeviceError, WrongArchitectureError
-from bnn_tvm.runtime import load_tvm_runtime
+from bnn_tvm.runtime import Session, load_tvm_runtime
 
+LENET = Path(__file__).parents[1] / "examples" / "models" / "lenet-1bit-symbol.json"
 CPU = 1
 
 
@@ -29,6 +36,25 @@ def test_arrays_come_back_as_they_went(processor_as_gpu, dtype):
     back = gpu.download(tensor)
     np.testing.assert_array_equal(back, array)
     assert back.dtype == array.dtype and back.flags.owndata
+
+
+def test_a_session_lends_the_same_memory_to_each_run(monkeypatch, tmp_path):
+    """What records and replays takes the addresses of the first run."""
+    shape, path = (2, 1, 28, 28), tmp_path / "model.so"
+    package = bnn_tvm.compile(LENET, target="x86-64", input_shape=shape)
+    inputs = [np.random.default_rng(s).standard_normal(shape).astype(np.float32) for s in range(3)]
+    processor = Session(package)
+    expected = [processor.run(x) for x in inputs]
+    prepared = prepare(LENET, target="x86-64", input_shape=shape)
+    compile_as_graph(prepared.scheduled, "x86-64").export_library(str(path))
+    monkeypatch.setattr(gpu, "CUDA", CPU)
+    monkeypatch.setattr("bnn_tvm.runtime._find_gpu", lambda architecture: True)
+    with graphs_here() as graphs:
+        session = Session(replace(package, library=path.read_bytes()))
+        for x, y in zip(inputs, expected, strict=True):
+            np.testing.assert_array_equal(session.run(x), y)
+        session.bind_run(inputs[:1])()
+    assert len(graphs.recorded) == 1
 
 
 def test_tensors_of_the_processor_are_not_held_by_a_gpu():

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cuda_graph_harness import RUN_OR_CAPTURE, launches
 from cuda_harness import architectures, device_code, disassemble, needs_cuobjdump, usage
 from tvm import tirx
 
@@ -32,13 +34,18 @@ def lenet(target: str) -> bnn_tvm.Package:
     return bnn_tvm.compile(LENET, target=target, input_shape=(1, 1, 28, 28))
 
 
-def resnet_package(target: str) -> bnn_tvm.Package:
+def zoo_network(name: str) -> Any:
     mxnet = pytest.importorskip("mxnet")
     from bnn_tvm.zoo.catalogue import get_model
 
     mxnet.random.seed(0)
-    network = get_model("resnet18_e1")
+    network = get_model(name)
     network.initialize()
+    return network
+
+
+def resnet_package(target: str) -> bnn_tvm.Package:
+    network = zoo_network("resnet18_e1")
     return bnn_tvm.compile(network, target=target, input_shape=(1, 3, 64, 64))
 
 
@@ -70,6 +77,18 @@ def check_device_code(package: bnn_tvm.Package, target: str, folder: Path) -> No
 )
 def test_every_target_compiles_lenet(target, tmp_path):
     check_device_code(lenet(target), target, tmp_path)
+
+
+def test_lenet_is_one_graph():
+    prepared = prepare(LENET, target="sm_90", input_shape=(1, 1, 28, 28))
+    assert launches(prepared.scheduled) == [RUN_OR_CAPTURE]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet18_e1", "densenet28", "meliusnet22"])
+def test_networks_are_one_graph(name):
+    prepared = prepare(zoo_network(name), target="sm_90", input_shape=(1, 3, 64, 64))
+    assert launches(prepared.scheduled) == [RUN_OR_CAPTURE]
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ LAYERS: dict[str, set[str]] = {
     "schedules": {"errors", "target", "kernels"},
     "toolchain": {"errors", "device", "target"},
     "cuda": {"errors", "gpu", "target", "toolchain"},
-    "build": {"errors", "target", "schedules", "toolchain", "cuda"},
+    "build": {"errors", "target", "schedules", "passes", "toolchain", "cuda"},
     "report": {"errors", "package", "kernels", "passes", "build"},
     "tuning.records": {"errors", "package", "device", "gpu", "cuda", "target", "schedules"},
     "embed": {"errors", "package", "target", "passes", "toolchain"},
