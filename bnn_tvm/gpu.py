@@ -22,6 +22,7 @@ CUDA_MAJOR = 13
 """Of the CUDA runtime that the TVM wheel is linked with."""
 
 _CUDART = f"libcudart.so.{CUDA_MAJOR}"
+_DRIVING_LIBRARY = "libtvm_runtime_cuda.so"
 _FIRST, _EXISTS, _COMPUTE_VERSION, _NAME = 0, 0, 4, 5
 
 _TIMED = "bnn_tvm.timed"
@@ -30,57 +31,74 @@ CUDA = 2
 """The device type of NVIDIA GPUs in DLPack."""
 
 
-def check_gpu(architecture: str) -> None:
-    """Make sure that the first GPU of this machine runs code for an architecture.
+@dataclass(frozen=True)
+class GpuInfo:
+    """The first GPU of a machine, or why there is none.
 
-    Parameters
+    Attributes
     ----------
-    architecture : str
-        Such as ``sm_80``.
+    name : str
+        As its driver says; '' if there is none that works.
+    capability : str
+        Its compute capability, such as ``9.0``; '' if there is none.
+    problem : str
+        Why there is none, and what to do; '' if there is one.
+    """
 
-    Raises
-    ------
-    DeviceError
-        If there is no GPU, or a library for it is missing; the message says which.
-    WrongArchitectureError
-        If the GPU is older.
+    name: str = ""
+    capability: str = ""
+    problem: str = ""
+
+    def check_runs(self, architecture: str, where: str = "this machine") -> None:
+        """Make sure that it runs code for an architecture.
+
+        Parameters
+        ----------
+        architecture : str
+            Such as ``sm_80``.
+        where : str, optional
+            What to call its machine in errors.
+
+        Raises
+        ------
+        DeviceError
+            If there is no GPU, or a library for it is missing; the message says which.
+        WrongArchitectureError
+            If the GPU is older.
+        """
+        needs = f"code for {architecture} runs on a GPU of that architecture or newer"
+        if self.problem:
+            raise DeviceError(f"{needs}, and {where} has none that works: {self.problem}")
+        own = self.capability.replace(".", "")
+        if int(own) < int(architecture.removeprefix("sm_")):
+            raise WrongArchitectureError(
+                f"wrong architecture: {needs}, and the {self.name} of {where} has compute "
+                f"capability {self.capability}; choose --target sm_{own}"
+            )
+
+
+def find_gpu() -> GpuInfo:
+    """Look for the first GPU of this machine; TVM's runtime must be loaded.
+
+    CUDA does not survive a fork: a process that forks leaves this to its children.
     """
     import tvm_ffi
 
-    needs = f"the package runs on a GPU ({architecture} or newer)"
     try:
         load_cuda_library()
     except OSError as exc:
-        raise DeviceError(
-            f"{needs}, and CUDA does not load here: {exc}; {_hint(str(exc))}"
-        ) from exc
+        return GpuInfo(problem=f"CUDA does not load ({exc}); {_hint(str(exc))}")
     attribute = tvm_ffi.get_global_func("runtime.GetDeviceAttr")
     if not attribute(CUDA, _FIRST, _EXISTS):
-        raise DeviceError(f"{needs}, and this machine has none that works; see nvidia-smi")
-    version = str(attribute(CUDA, _FIRST, _COMPUTE_VERSION))
-    if int(version.replace(".", "")) < int(architecture.removeprefix("sm_")):
-        raise WrongArchitectureError(
-            f"wrong architecture: {needs} and this one's compute capability is {version}; "
-            f"compile with --target sm_{version.replace('.', '')}"
-        )
-
-
-def gpu_name() -> str:
-    """Name the first GPU of this machine, as its driver does; '' if there is none that works."""
-    import tvm_ffi
-
-    try:
-        load_cuda_library()
-    except OSError:
-        return ""
-    attribute = tvm_ffi.get_global_func("runtime.GetDeviceAttr")
-    return str(attribute(CUDA, _FIRST, _NAME)) if attribute(CUDA, _FIRST, _EXISTS) else ""
+        return GpuInfo(problem="see what nvidia-smi says there")
+    name, capability = (attribute(CUDA, _FIRST, what) for what in (_NAME, _COMPUTE_VERSION))
+    return GpuInfo(str(name), str(capability))
 
 
 def _hint(reason: str) -> str:
-    if _CUDART in reason:
-        return "install it with: pip install 'bnn_tvm[cuda]'"
-    return "install NVIDIA's driver, or compile with --target host"
+    if _CUDART in reason or _DRIVING_LIBRARY in reason:
+        return "install it there with: pip install 'bnn_tvm[cuda]'"
+    return "install NVIDIA's driver there, or compile for a processor (bnn-tvm targets)"
 
 
 @cache
@@ -99,10 +117,10 @@ def load_cuda_library() -> None:
     if (runtime := find_cuda_folder() / "lib" / _CUDART).exists():
         ctypes.CDLL(str(runtime), ctypes.RTLD_GLOBAL)
     for folder in _folders("tvm"):
-        if (library := folder / "lib" / "libtvm_runtime_cuda.so").exists():
+        if (library := folder / "lib" / _DRIVING_LIBRARY).exists():
             _libraries.append(ctypes.CDLL(str(library)))
             return
-    raise OSError("the installed TVM has no libtvm_runtime_cuda.so")
+    raise OSError(f"the installed TVM has no {_DRIVING_LIBRARY}")
 
 
 def find_cuda_folder() -> Path:
@@ -193,11 +211,11 @@ class GpuCall:
 
     def seconds(self, calls: int) -> float:
         """Measure so many calls, one started behind the other, by the GPU's own events."""
-        return measure_calls(self.function, self.tensors, calls)
+        return measure_calls(self.function, self.tensors, calls, CUDA)
 
 
 def measure_calls(
-    function: Callable[..., Any], tensors: Sequence[Any], calls: int, device_type: int = CUDA
+    function: Callable[..., Any], tensors: Sequence[Any], calls: int, device_type: int
 ) -> float:
     """Measure calls by the clock of a device, behind one that is not timed.
 

@@ -83,7 +83,7 @@ class Session:
         self._module = _load_library(loaded.library)
         self._main = _open_main(self._module, self.on_gpu)
         self._buffers = [aligned_empty(i.shape, i.dtype) for i in self.manifest.inputs]
-        self._tensors = self._lend(self._buffers)
+        self._tensors = _lend(self._buffers, self.on_gpu)
         self._results = gpu.allocate(self.manifest.outputs) if self.on_gpu else []
 
     def run(self, *arrays: np.ndarray | Mapping[str, np.ndarray]) -> Arrays:
@@ -176,23 +176,12 @@ class Session:
         if any(array.ctypes.data % ALIGNMENT for array in arrays):
             raise InputError(f"arguments of {name} must come from bnn_tvm.runtime.aligned_empty")
         function = _find_function(self._module, name)
-        tensors = self._lend(arrays)
-
-        if self.on_gpu:
-            return gpu.GpuCall(function, tensors)
-
-        def call() -> None:
-            use_threads(self.threads)
-            function(*tensors)
-
-        return call
-
-    def _lend(self, arrays: Sequence[np.ndarray]) -> list[Any]:
-        """Make tensors of arrays: of their memory, or on the GPU."""
-        return gpu.copy_to_gpu(arrays) if self.on_gpu else [_as_tensor(array) for array in arrays]
+        return _bind(function, arrays, self.threads, self.on_gpu)
 
 
-def open_kernel(library: bytes, name: str, arrays: Sequence[np.ndarray]) -> Callable[[], None]:
+def open_kernel(
+    library: bytes, name: str, arrays: Sequence[np.ndarray], architecture: str = ""
+) -> Callable[[], None]:
     """Prepare calls, on one thread, of a function in a shared library that is no package's.
 
     Parameters
@@ -200,23 +189,39 @@ def open_kernel(library: bytes, name: str, arrays: Sequence[np.ndarray]) -> Call
     library : bytes
     name : str
     arrays : sequence of np.ndarray
-        Its arguments, each from `aligned_empty`.
+        Its arguments, each from `aligned_empty`; on a GPU it gets copies that lie there.
+    architecture : str, optional
+        Of the GPU that it was compiled for; '' if it runs on the processor.
 
     Raises
     ------
     PackageError
         If the library does not load or has no such function.
+    DeviceError
+        If this machine has no GPU that runs it.
     """
-    module = _load_library(library)
-    return functools.partial(
-        _call, module, _find_function(module, name), list(map(_as_tensor, arrays))
-    )
+    on_gpu = _find_gpu(architecture)
+    return _bind(_find_function(_load_library(library), name), arrays, 1, on_gpu)
 
 
-def _call(module: Any, function: Any, tensors: list[Any]) -> None:
-    """Call a function of a module, which must not be unloaded meanwhile."""
-    use_threads(1)
-    function(*tensors)
+def _bind(
+    function: Any, arrays: Sequence[np.ndarray], threads: int, on_gpu: bool
+) -> Callable[[], None]:
+    """Prepare calls of a function, which keeps its library loaded, on arrays or copies of them."""
+    tensors = _lend(arrays, on_gpu)
+    if on_gpu:
+        return gpu.GpuCall(function, tensors)
+
+    def call() -> None:
+        use_threads(threads)
+        function(*tensors)
+
+    return call
+
+
+def _lend(arrays: Sequence[np.ndarray], on_gpu: bool) -> list[Any]:
+    """Make tensors of arrays: of their memory, or on the GPU."""
+    return gpu.copy_to_gpu(arrays) if on_gpu else [_as_tensor(array) for array in arrays]
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: str) -> np.ndarray:
@@ -357,7 +362,7 @@ def _find_gpu(architecture: str) -> bool:
     if not architecture:
         return False
     load_tvm_runtime()
-    gpu.check_gpu(architecture)
+    gpu.find_gpu().check_runs(architecture)
     return True
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from bnn_tvm.package.manifest import (
     NodeInfo,
     TensorInfo,
 )
+from bnn_tvm.package.recording import Recording
 from bnn_tvm.target import get_target
 
 BATCH, WIDTH, CLASSES = 2, 8, 4
@@ -28,13 +31,14 @@ def build_library(module, folder) -> bytes:
     return path.read_bytes()
 
 
-def classifier_module():
-    """relu(x @ WEIGHT)."""
+def classifier_module(takes_result: bool = False):
+    """relu(x @ WEIGHT); networks for GPUs take where to write it as well."""
     from tvm import relax
 
     builder = relax.BlockBuilder()
     x = relax.Var("x", relax.TensorType((BATCH, WIDTH), "float32"))
-    with builder.function("main", [x]):
+    result = relax.Var("result", relax.TensorType((BATCH, CLASSES), "float32"))
+    with builder.function("main", [x, result] if takes_result else [x]):
         with builder.dataflow():
             scores = builder.emit(relax.op.matmul(x, relax.const(WEIGHT)))
             output = builder.emit_output(relax.op.nn.relu(scores))
@@ -113,6 +117,17 @@ def classifier(tmp_path_factory) -> Package:
     )
     library = build_library(classifier_module(), tmp_path_factory.mktemp("classifier"))
     return Package(manifest("classifier", (x,), (y,), kernels, (layer,), graph), library)
+
+
+@pytest.fixture(scope="session")
+def gpu_classifier(classifier, tmp_path_factory) -> Package:
+    """The same package for GPUs, as its manifest says, with a self-test; no GPU can run it."""
+    x = np.full((BATCH, WIDTH), 1 / 32, np.float32)
+    recording = Recording(np.ones(2, np.int8), (classifier.run(x),), 1e-5)
+    target = dataclasses.replace(classifier.manifest.target, id="sm_80", gpu="sm_80")
+    manifest = dataclasses.replace(classifier.manifest, target=target, self_test_tolerance=1e-5)
+    library = build_library(classifier_module(True), tmp_path_factory.mktemp("gpu_classifier"))
+    return Package(manifest, library, recording.to_files())
 
 
 @pytest.fixture(scope="session")

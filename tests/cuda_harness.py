@@ -21,7 +21,7 @@ from tvm.ir import IRModule
 
 from bnn_tvm.build import build_executable
 from bnn_tvm.errors import DeviceError, ToolchainError
-from bnn_tvm.gpu import check_gpu, find_cuda_folder
+from bnn_tvm.gpu import find_cuda_folder, find_gpu
 from bnn_tvm.kernels.signature import kernel_signature
 from bnn_tvm.runtime import load_tvm_runtime
 from bnn_tvm.target import CudaTarget, get_target, list_targets
@@ -133,7 +133,7 @@ def gpu_architecture() -> str:
     load_tvm_runtime()
     for target in [t for t in list_targets() if isinstance(t, CudaTarget)]:
         try:
-            check_gpu(target.id)
+            find_gpu().check_runs(target.id)
         except DeviceError:
             continue
         return target.id

@@ -63,7 +63,7 @@ def test_tensors_of_the_processor_are_not_held_by_a_gpu():
 
 def pretend(monkeypatch, exists, version="8.6"):
     monkeypatch.setattr(gpu, "load_cuda_library", lambda: None)
-    answers = {gpu._EXISTS: exists, gpu._COMPUTE_VERSION: version}
+    answers = {gpu._EXISTS: exists, gpu._COMPUTE_VERSION: version, gpu._NAME: "A10"}
     monkeypatch.setattr(
         tvm_ffi, "get_global_func", lambda name: lambda kind, index, attribute: answers[attribute]
     )
@@ -72,24 +72,34 @@ def pretend(monkeypatch, exists, version="8.6"):
 @pytest.mark.parametrize("architecture", ["sm_75", "sm_80", "sm_86"])
 def test_a_gpu_runs_what_is_no_newer(monkeypatch, architecture):
     pretend(monkeypatch, True)
-    gpu.check_gpu(architecture)
+    assert gpu.find_gpu() == gpu.GpuInfo("A10", "8.6")
+    gpu.find_gpu().check_runs(architecture)
 
 
 def test_an_older_gpu_is_refused_with_a_target_that_it_runs(monkeypatch):
     pretend(monkeypatch, True)
-    with pytest.raises(WrongArchitectureError, match=r"is 8\.6; compile with --target sm_86"):
-        gpu.check_gpu("sm_90")
+    message = r"for sm_90 .*, and the A10 of the board has .* 8\.6; choose --target sm_86"
+    with pytest.raises(WrongArchitectureError, match=message):
+        gpu.find_gpu().check_runs("sm_90", "the board")
+
+
+def test_architectures_are_compared_as_numbers():
+    gpu.GpuInfo("a card", "10.0").check_runs("sm_90")
 
 
 def test_a_driver_without_a_gpu_is_said(monkeypatch):
     pretend(monkeypatch, False)
-    with pytest.raises(DeviceError, match="this machine has none that works; see nvidia-smi"):
-        gpu.check_gpu("sm_80")
+    with pytest.raises(DeviceError, match="this machine has none that works: see what nvidia-smi"):
+        gpu.find_gpu().check_runs("sm_80")
 
 
 @pytest.mark.parametrize(
     ("library", "hint"),
-    [("libcudart.so.13", r"bnn_tvm\[cuda\]"), ("libcuda.so.1", "NVIDIA's driver")],
+    [
+        ("libcudart.so.13", r"bnn_tvm\[cuda\]"),
+        ("libtvm_runtime_cuda.so", r"bnn_tvm\[cuda\]"),
+        ("libcuda.so.1", "NVIDIA's driver"),
+    ],
 )
 def test_a_missing_library_is_named_with_what_to_install(monkeypatch, library, hint):
     def missing():
@@ -97,4 +107,4 @@ def test_a_missing_library_is_named_with_what_to_install(monkeypatch, library, h
 
     monkeypatch.setattr(gpu, "load_cuda_library", missing)
     with pytest.raises(DeviceError, match=f"{library}.*{hint}"):
-        gpu.check_gpu("sm_80")
+        gpu.find_gpu().check_runs("sm_80")

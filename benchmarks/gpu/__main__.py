@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bnn_tvm.errors import BnnTvmError, DeviceError, ToolchainError
-from bnn_tvm.gpu import check_gpu
+from bnn_tvm.gpu import find_gpu
 from bnn_tvm.runtime import load_tvm_runtime
 from bnn_tvm.target import CudaTarget, list_targets
 
@@ -59,7 +59,7 @@ def find_target() -> CudaTarget:
     for target in list_targets():
         if isinstance(target, CudaTarget) and target.gpu.b1_mma == "and":
             try:
-                check_gpu(target.id)
+                find_gpu().check_runs(target.id)
             except DeviceError as exc:
                 reason = exc
             else:

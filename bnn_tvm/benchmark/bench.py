@@ -10,7 +10,7 @@ import numpy as np
 
 from ..device import LocalDevice
 from ..errors import InputError
-from ..gpu import gpu_name
+from ..gpu import find_gpu
 from ..package import Package
 from .condition import Condition
 from .contestants import (
@@ -153,13 +153,21 @@ def bench(
         target=package.manifest.target.id,
         models=_time_models([own, *rivals], values, plan),
         kernels=_time_layers(own, rivals, plan) if per_layer else (),
-        environment=describe_environment(device, threads, gpu_name() if on_gpu else ""),
+        environment=describe_environment(device, threads),
         before=before,
         after=Condition.now(),
     )
-    if not on_gpu:
-        return report
-    return replace(report, model_timing=_MODELS_BY_EVENTS, kernel_timing=_KERNELS_BY_EVENTS)
+    return by_events(report, find_gpu().name) if on_gpu else report
+
+
+def by_events(report: BenchReport, gpu: str) -> BenchReport:
+    """Say in a report that a GPU of this name ran the package, and that its events timed it."""
+    return replace(
+        report,
+        environment=replace(report.environment, gpu=gpu),
+        model_timing=_MODELS_BY_EVENTS,
+        kernel_timing=_KERNELS_BY_EVENTS,
+    )
 
 
 def named_inputs(package: Package, inputs: Sequence[np.ndarray] | None) -> Inputs:

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..device import LocalDevice
+from ..gpu import GpuInfo, find_gpu
 from ..package import Package
 from ..package.manifest import TensorInfo
-from ..runtime import Session, open_kernel
+from ..runtime import Session, load_tvm_runtime, open_kernel
 from .condition import Condition
 from .layers import bind_random, random_tensor
 from .measure import Call, Plan, Timing, measure_in_turn
@@ -30,6 +31,11 @@ class Board:
     def __init__(self, machine: LocalDevice | None = None) -> None:
         self.machine = machine or LocalDevice.detect()
         self._sessions: dict[str, Session] = {}
+
+    def find_gpu(self) -> GpuInfo:
+        """Look for a GPU."""
+        load_tvm_runtime()
+        return find_gpu()
 
     def open(self, label: str, package: Package, threads: int) -> None:
         """Open a package under a name; see `Session` for the errors."""
@@ -64,11 +70,20 @@ class Board:
         return bind_random(session, session.manifest.kernel(name))
 
     def time_library(
-        self, library: bytes, name: str, arguments: Sequence[TensorInfo], plan: Plan
+        self,
+        library: bytes,
+        name: str,
+        arguments: Sequence[TensorInfo],
+        plan: Plan,
+        architecture: str = "",
     ) -> Timing:
-        """Time a function of a library that is no package's, on random tensors and one thread."""
+        """Time a function of a library that is no package's, on random tensors and one thread.
+
+        It runs on the GPU if the architecture of one is named; see `open_kernel` for the errors.
+        """
         arrays = [random_tensor(info) for info in arguments]
-        return measure_in_turn({name: open_kernel(library, name, arrays)}, plan)[name]
+        call = open_kernel(library, name, arrays, architecture)
+        return measure_in_turn({name: call}, plan)[name]
 
     def condition(self) -> Condition:
         """Look at temperature, clock and memory."""

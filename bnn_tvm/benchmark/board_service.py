@@ -80,6 +80,7 @@ class BoardService:
             {
                 "machine": {**encode(machine), "flags": sorted(machine.flags)},
                 "processor": processor_name(),
+                "gpu": encode(self._board.find_gpu()),
                 "environment": encode(describe_environment(machine, message.facts["threads"])),
                 "max_upload": self._max_upload,
             }
@@ -122,8 +123,10 @@ class BoardService:
             decode(TensorInfo, info, "an argument", DeviceError) for info in facts["arguments"]
         ]
         plan = Plan(**facts["plan"])
-        library = self._upload(message)
-        return _timings({"": self._board.time_library(library, facts["name"], arguments, plan)})
+        timing = self._board.time_library(
+            self._upload(message), facts["name"], arguments, plan, facts["architecture"]
+        )
+        return _timings({"": timing})
 
     def _condition(self, message: Message) -> _Reply:
         return _Reply(encode(self._board.condition()))

@@ -45,8 +45,8 @@ class Environment:
     gpu: str = ""
 
 
-def describe_environment(device: LocalDevice, threads: int, gpu: str = "") -> Environment:
-    """Collect the facts about this process on `device`, and name the GPU that is measured."""
+def describe_environment(device: LocalDevice, threads: int) -> Environment:
+    """Collect the facts about this process on `device`."""
     return Environment(
         cpu_model=device.cpu_model,
         architecture=device.architecture,
@@ -54,7 +54,6 @@ def describe_environment(device: LocalDevice, threads: int, gpu: str = "") -> En
         threads=threads,
         system=f"{platform.system()} {platform.release()}",
         versions={"python": platform.python_version(), **_installed_versions()},
-        gpu=gpu,
     )
 
 

@@ -15,9 +15,6 @@ from typing import Protocol, runtime_checkable
 Call = Callable[[], object]
 Clock = Callable[[], float]
 
-# Work that raises the clock of a device which was idle.
-_CLOCK_SECONDS = 0.5
-
 
 @runtime_checkable
 class TimesItself(Protocol):
@@ -87,12 +84,16 @@ class Plan:
         Before each sample its call is repeated for about so long without being timed: long and
         short calls alike get time to bring back to the caches what the others of the round drove
         out, and the processor's clock to what they have it run at.
+    clock_seconds : float
+        A call that times itself is first repeated for so long, which raises the clock of a device
+        that was idle.
     """
 
     rounds: int = 30
     warm_up: int = 3
     sample_seconds: float = 1e-3
     lead_seconds: float = 0.0
+    clock_seconds: float = 0.5
 
 
 def measure_in_turn(
@@ -137,7 +138,7 @@ def _rotations(labels: list[str], rounds: int) -> Iterable[list[str]]:
 def _calibrate(call: Call, plan: Plan, clock: Clock) -> int:
     """Warm up, then double the inner loop until a sample is long enough."""
     if isinstance(call, TimesItself):
-        _raise_clock(call)
+        _raise_clock(call, plan.clock_seconds)
     for _ in range(plan.warm_up):
         call()
     inner = 1
@@ -146,10 +147,10 @@ def _calibrate(call: Call, plan: Plan, clock: Clock) -> int:
     return inner
 
 
-def _raise_clock(call: TimesItself) -> None:
-    """Keep a device busy until its clock is up, which takes tenths of a second."""
+def _raise_clock(call: TimesItself, seconds: float) -> None:
+    """Keep a device busy until its clock is up."""
     calls, spent = 1, 0.0
-    while spent < _CLOCK_SECONDS:
+    while spent < seconds:
         spent += call.seconds(calls)
         calls *= 2
 

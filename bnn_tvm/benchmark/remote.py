@@ -14,9 +14,11 @@ from ..device import LocalDevice
 from ..devices.connection import Connection
 from ..devices.messages import Message, pack_message, unpack_message
 from ..errors import DeviceError, UploadRefusedError
+from ..gpu import GpuInfo
 from ..package import Package
 from ..package.fields import encode
 from ..package.manifest import TensorInfo
+from .board_facts import BoardFacts
 from .board_service import pack_list, unpack_list
 from .condition import Condition
 from .environment import Environment
@@ -40,10 +42,7 @@ class RemoteBoard:
 
     Attributes
     ----------
-    machine : LocalDevice
-        What the board says that it is.
-    processor : str
-        Its processor's name, with its family and model numbers.
+    facts : BoardFacts
     environment : Environment
 
     Raises
@@ -58,19 +57,17 @@ class RemoteBoard:
         self._threads = threads
         self._seconds = seconds
         self._run_seconds = 0.0
-        facts = self._ask("describe", "describing itself", threads=threads).facts
+        said = self._ask("describe", "describing itself", threads=threads).facts
         try:
-            machine = facts["machine"]
-            self.machine = LocalDevice(**{**machine, "flags": frozenset(machine["flags"])})
-            self.processor = str(facts["processor"])
-            self.environment = Environment(**facts["environment"])
-            self._max_upload = int(facts["max_upload"])
+            self.facts = _read_facts(connection.name, said)
+            self.environment = Environment(**said["environment"])
+            self._max_upload = int(said["max_upload"])
         except (KeyError, TypeError) as exc:
             raise self._misunderstood() from exc
 
     def open(self, label: str, package: Package) -> None:
         """Upload a package, if the board can run it, and open it there."""
-        self.machine.check_runs(package.manifest.target, self._connection.name)
+        self.facts.check_runs(package.manifest.target)
         data = package.to_bytes()
         if len(data) > self._max_upload:
             raise UploadRefusedError(
@@ -113,14 +110,23 @@ class RemoteBoard:
         return self._timings(answer)
 
     def time_library(
-        self, library: bytes, name: str, arguments: Sequence[TensorInfo], plan: Plan
+        self,
+        library: bytes,
+        name: str,
+        arguments: Sequence[TensorInfo],
+        plan: Plan,
+        architecture: str = "",
     ) -> Timing:
-        """Upload a library that is no package's, and time a function of it."""
+        """Upload a library that is no package's, and time a function of it.
+
+        It runs on the GPU if the architecture of one is named.
+        """
         answer = self._ask(
             "time_library",
             f"timing {name}",
             {"upload": np.frombuffer(library, np.uint8)},
             name=name,
+            architecture=architecture,
             arguments=[encode(info) for info in arguments],
             plan=encode(plan),
             sha256=hashlib.sha256(library).hexdigest(),
@@ -139,7 +145,7 @@ class RemoteBoard:
         """Allow a plan as many runs as it makes, each as long as the runs before took."""
         calls = plan.rounds + plan.warm_up + _EXTRA_CALLS
         sample = max(plan.sample_seconds, self._run_seconds)
-        return self._seconds + _SLACK * calls * sample
+        return self._seconds + _SLACK * (plan.clock_seconds + calls * sample)
 
     def _timings(self, answer: Message) -> dict[str, Timing]:
         try:
@@ -168,6 +174,11 @@ class RemoteBoard:
         return DeviceError(
             f"{self._connection.name} gives answers of another bnn_tvm; use the same on both"
         )
+
+
+def _read_facts(name: str, said: Mapping[str, Any]) -> BoardFacts:
+    machine = LocalDevice(**{**said["machine"], "flags": frozenset(said["machine"]["flags"])})
+    return BoardFacts(name, machine, str(said["processor"]), GpuInfo(**said["gpu"]))
 
 
 def _named_error(name: str, text: str, where: str) -> errors.BnnTvmError:

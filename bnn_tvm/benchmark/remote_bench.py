@@ -13,6 +13,7 @@ from ..package.manifest import KernelInfo
 from .bench import (
     BenchReport,
     NumberCheck,
+    by_events,
     compare_outputs,
     label_baselines,
     report_model,
@@ -78,9 +79,10 @@ def bench_remote(
     outputs = {label: board.run(label, expected.inputs) for label in packages}
     before = board.condition()
     timings = board.time_models(expected.inputs, plan)
-    return BenchReport(
+    target = packages[own].manifest.target
+    report = BenchReport(
         name=packages[own].manifest.name,
-        target=packages[own].manifest.target.id,
+        target=target.id,
         models=tuple(report_model(label, own, timings, outputs) for label in packages),
         kernels=_time_layers(own, packages, board, plan, progress) if per_layer else (),
         environment=board.environment,
@@ -88,6 +90,7 @@ def bench_remote(
         after=board.condition(),
         check=check,
     )
+    return by_events(report, board.facts.gpu.name) if target.gpu else report
 
 
 def load_packages(path: Path, baselines: Sequence[Path]) -> dict[str, Package]:

@@ -46,7 +46,7 @@ def serve(
     ] = 600,
     debug: DebugOption = False,
 ) -> None:
-    """Serve this machine to `bnn-tvm bench` and TVM's clients, one at a time, over RPC.
+    """Serve this machine to `bnn-tvm bench`, `tune` and TVM's clients, one at a time, over RPC.
 
     RPC has no authentication: whoever reaches the port runs programs as you.
     """

@@ -62,12 +62,12 @@ def _runs_on(target: Target, device: LocalDevice) -> str:
 
 def _runs_on_gpu(target: CudaTarget) -> str:
     from ..errors import DeviceError, WrongArchitectureError
-    from ..gpu import check_gpu
+    from ..gpu import find_gpu
     from ..runtime import load_tvm_runtime
 
     load_tvm_runtime()
     try:
-        check_gpu(target.id)
+        find_gpu().check_runs(target.id)
     except WrongArchitectureError:
         return "no: the GPU is older"
     except DeviceError:

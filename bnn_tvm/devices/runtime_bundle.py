@@ -27,7 +27,7 @@ _SITE = f"{ROOT}/python"
 
 # The parts of bnn_tvm that import neither the compiler nor MXNet.
 _EDGE = ("benchmark", "cli", "devices", "package", "targets")
-_EDGE_FILES = ("__init__.py", "device.py", "errors.py", "runtime.py", "target.py")
+_EDGE_FILES = ("__init__.py", "device.py", "errors.py", "gpu.py", "runtime.py", "target.py")
 
 # What runs no package: compilers, headers, sources, tests, type stubs.
 _UNUSED = re.compile(

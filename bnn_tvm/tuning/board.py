@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..benchmark.board_facts import BoardFacts
 from ..benchmark.measure import Plan
 from ..benchmark.remote import RemoteBoard
-from ..device import LocalDevice
 from ..devices.connection import Connection
-from ..errors import DeviceError, DeviceLostError, DeviceTimeoutError, PackageError
-from ..package.manifest import TensorInfo
-from ..target import Target
+from ..errors import DeviceError, PackageError
+from ..package.manifest import TargetInfo, TensorInfo
+from ..target import CudaTarget, Target
+from . import on_gpu
 from .measuring import SAMPLE_MILLISECONDS, Measure, measure_with, require_packages
 
 _SAMPLE = Plan(rounds=1, warm_up=1, sample_seconds=SAMPLE_MILLISECONDS / 1000)
+# What finds the number of calls takes as long as the sample, which is enough for clocks to rise.
+_GPU_SAMPLE = replace(_SAMPLE, sample_seconds=on_gpu.SAMPLE_MILLISECONDS / 1000, clock_seconds=0)
 
 
 @dataclass(frozen=True)
@@ -27,17 +30,14 @@ class Board:
     ----------
     connect : callable
         Opens a session with it, and raises a `DeviceError` if it cannot.
-    machine : LocalDevice
+    facts : BoardFacts
         What it says that it is.
-    processor : str
-        Its processor's name, with its family and model numbers.
     seconds : float
         Limit for each sample.
     """
 
     connect: Callable[[], Connection]
-    machine: LocalDevice
-    processor: str
+    facts: BoardFacts
     seconds: float
 
 
@@ -70,34 +70,45 @@ def find_board(connect: Callable[[], Connection], seconds: float) -> Board:
         If it is not reached, or runs another server.
     """
     with connect() as connection:
-        remote = RemoteBoard(connection, 1, seconds)
-        return Board(connect, remote.machine, remote.processor, seconds)
+        return Board(connect, RemoteBoard(connection, 1, seconds).facts, seconds)
 
 
 def measure_on_board(target: Target, board: Board) -> Measure:
-    """Prepare to measure on a board, on one thread.
+    """Prepare to measure on a board: on one thread, or on its first GPU.
 
     Raises
     ------
-    WrongArchitectureError
+    DeviceError
         If the board cannot run code for the target.
     ToolchainError
-        If there is no compiler to link with, or what tuning needs is not installed.
+        If there is no compiler to link with, no nvcc for a GPU, or what tuning needs is not
+        installed.
     """
-    board.machine.check_runs(target.info(), "the board")
+    board.facts.check_runs(target.info())
     require_packages()
-    return measure_with(target, BoardRunner(board))
+    runner = BoardRunner(board, target.info())
+    if isinstance(target, CudaTarget):
+        return on_gpu.measure_with_nvcc(target, runner)
+    return measure_with(target, runner)
 
 
 class BoardRunner:
     """Takes the place of a runner of MetaSchedule, one session for all libraries of a call.
 
-    A board that is lost or busy ends the tuning with an error; a library that crashes or never
-    ends costs its own session, and is the only one that fails.
+    A board that is lost or busy ends the tuning with an error; a library that fails, crashes or
+    never ends costs its own session, and is the only one that fails.
+
+    Parameters
+    ----------
+    board : Board
+    target : TargetInfo
+        What the libraries are for.
     """
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, target: TargetInfo) -> None:
         self._board = board
+        self._target = target
+        self._plan = _GPU_SAMPLE if target.gpu else _SAMPLE
 
     def run(self, inputs: Sequence[Any]) -> list[Sample]:
         """Take one sample of each library.
@@ -109,7 +120,7 @@ class BoardRunner:
         Raises
         ------
         DeviceError
-            If the board is lost, busy or unreachable.
+            If the board is lost, busy or unreachable, or another one answers.
         """
         samples: list[Sample] = []
         while len(samples) < len(inputs):
@@ -121,23 +132,36 @@ class BoardRunner:
         return samples
 
     def _run_in_session(self, connection: Connection, inputs: Sequence[Any]) -> list[Sample]:
-        """Time libraries until all are, or one of them ends the session."""
+        """Time libraries until all are, or one fails: it may have ended the session.
+
+        On a GPU every later call of a session fails, too, once one has read what it may not.
+        """
         remote = RemoteBoard(connection, 1, self._board.seconds)
+        self._check_same(remote.facts)
         samples = []
         for item in inputs:
             try:
-                samples.append(_time(remote, item))
-            except (DeviceLostError, DeviceTimeoutError) as exc:
-                return [*samples, Sample((), str(exc))]
+                samples.append(self._time(remote, item))
             except (DeviceError, PackageError) as exc:
-                samples.append(Sample((), str(exc)))
+                return [*samples, Sample((), str(exc))]
         return samples
 
+    def _time(self, remote: RemoteBoard, item: Any) -> Sample:
+        library = Path(str(item.artifact_path)).read_bytes()
+        arguments = [
+            TensorInfo(f"argument{i}", tuple(map(int, info.shape)), str(info.dtype), "")
+            for i, info in enumerate(item.args_info)
+        ]
+        timing = remote.time_library(library, "main", arguments, self._plan, self._target.gpu)
+        return Sample(timing.samples)
 
-def _time(remote: RemoteBoard, item: Any) -> Sample:
-    library = Path(str(item.artifact_path)).read_bytes()
-    arguments = [
-        TensorInfo(f"argument{i}", tuple(map(int, info.shape)), str(info.dtype), "")
-        for i, info in enumerate(item.args_info)
-    ]
-    return Sample(remote.time_library(library, "main", arguments, _SAMPLE).samples)
+    def _check_same(self, now: BoardFacts) -> None:
+        """Refuse a board that the tuning log does not name: a tracker lends any of its key."""
+        model, begun_on = (
+            facts.model_that_runs(self._target) for facts in (now, self._board.facts)
+        )
+        if model != begun_on:
+            raise DeviceError(
+                f"{now.name} measures on {model}, and the tuning began on {begun_on}; give each "
+                "kind of board its own --key, and go on with --resume"
+            )

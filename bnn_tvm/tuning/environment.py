@@ -9,7 +9,7 @@ import tvm
 
 from ..cuda.nvcc import nvcc_version
 from ..device import processor_name
-from ..gpu import gpu_name
+from ..gpu import find_gpu
 from ..target import CudaTarget, Target
 
 
@@ -54,7 +54,7 @@ def describe_environment(target: Target, machine: str = "") -> TuningEnvironment
         "tvm": tvm.__version__,
         **({"nvcc": nvcc_version()} if is_gpu else {"llvm": _llvm_version()}),
     }
-    here = gpu_name() if is_gpu else processor_name()
+    here = find_gpu().name if is_gpu else processor_name()
     return TuningEnvironment(target.id, machine or here, versions)
 
 

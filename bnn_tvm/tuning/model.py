@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ..compiler import Progress, Shape, prepare
-from ..errors import TargetError
 from ..importer import Graph
 from ..target import CudaTarget, Target, get_target
 from .board import Board, measure_on_board
@@ -68,7 +67,8 @@ def tune_model(
     """
     tuned_for = get_target(target)
     measure = _prepare_to_measure(tuned_for, board)
-    now = describe_environment(tuned_for, board.processor if board else "")
+    measured = board.facts.model_that_runs(tuned_for.info()) if board else ""
+    now = describe_environment(tuned_for, measured)
     folder = Path(tune_log or Path("tune_logs") / tuned_for.id)
     with open_folder(folder, tuned_for, now, resume) as journal:
         prepared = prepare(
@@ -79,14 +79,9 @@ def tune_model(
 
 
 def _prepare_to_measure(target: Target, board: Board | None) -> Measure:
-    if not isinstance(target, CudaTarget):
-        return measure_on_board(target, board) if board else measure_locally(target)
     if board:
-        raise TargetError(
-            f"kernels of GPUs such as {target.id} are tuned on the machine that has the card; "
-            "run bnn-tvm tune there, without --rpc and --tracker"
-        )
-    return measure_on_gpu(target)
+        return measure_on_board(target, board)
+    return measure_on_gpu(target) if isinstance(target, CudaTarget) else measure_locally(target)
 
 
 def _show_nothing(*status: object) -> None:

@@ -1,21 +1,22 @@
-"""Measure on the GPU of this machine: kernels compiled by nvcc, timed by the GPU's own events."""
+"""Measure on a GPU: kernels compiled by nvcc here, timed by the GPU's own events."""
 
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from tvm.s_tir import meta_schedule as ms
 
 from ..cuda.nvcc import find_nvcc
 from ..errors import DeviceError
-from ..gpu import check_gpu
+from ..gpu import find_gpu
 from ..runtime import load_tvm_runtime
 from ..target import CudaTarget
 from . import workers
 from .measuring import BUILD_TIMEOUT, RUN_TIMEOUT, Measure, measure_built, require_packages
 
-# A sample lasts long enough for clocks to rise, milliseconds.
-_SAMPLE_MILLISECONDS = 50
+# A sample lasts long enough for clocks to rise.
+SAMPLE_MILLISECONDS = 50
 
 
 def measure_on_gpu(target: CudaTarget) -> Measure:
@@ -30,23 +31,34 @@ def measure_on_gpu(target: CudaTarget) -> Measure:
     """
     _check_card(target)
     require_packages()
-    find_nvcc()
     runner = ms.runner.LocalRunner(
         timeout_sec=RUN_TIMEOUT,
-        evaluator_config=ms.runner.EvaluatorConfig(1, 1, _SAMPLE_MILLISECONDS),
+        evaluator_config=ms.runner.EvaluatorConfig(1, 1, SAMPLE_MILLISECONDS),
         initializer=workers.load_gpu,
     )
+    return measure_with_nvcc(target, runner)
+
+
+def measure_with_nvcc(target: CudaTarget, runner: Any) -> Measure:
+    """Prepare to compile here, by nvcc, and to measure on a GPU with a runner of MetaSchedule.
+
+    Raises
+    ------
+    ToolchainError
+        If nvcc is not installed.
+    """
+    find_nvcc()
     return measure_built(target, kernel_builder(target), runner, "cuda")
 
 
 def _check_card(target: CudaTarget) -> None:
     load_tvm_runtime()
     try:
-        check_gpu(target.id)
+        find_gpu().check_runs(target.id)
     except DeviceError as exc:
         raise type(exc)(
             f"tuning for {target.id} measures on the card itself: {exc}; "
-            "run bnn-tvm tune on the machine that has it"
+            "run bnn-tvm tune on the machine that has it, or name that with --rpc or --tracker"
         ) from exc
 
 

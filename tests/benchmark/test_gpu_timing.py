@@ -44,6 +44,13 @@ def test_a_device_is_timed_by_its_own_clock_once_that_is_up():
     assert sum(warming) * 2e-3 >= 0.5 and device.runs == plan.warm_up
 
 
+def test_samples_that_raise_the_clock_themselves_need_no_work_before():
+    device = DeviceCall()
+    plan = Plan(rounds=1, warm_up=1, sample_seconds=5e-3, clock_seconds=0)
+    measure_in_turn({"device": device}, plan, clock=lambda: 0.0)
+    assert device.timed == [1, 2, 4, 4]
+
+
 def test_calls_are_counted_and_measured_by_the_runtimes_timer():
     load_tvm_runtime()
     seen = []
@@ -71,4 +78,4 @@ def test_without_a_gpu_the_command_says_why(tmp_path, capsys):
     path = tmp_path / "net.bnn"
     bnn_tvm.compile(LENET, target="sm_80", input_shape=(1, 1, 28, 28)).save(path)
     assert main(["bench", str(path)]) == 6
-    assert "the package runs on a GPU (sm_80 or newer)" in capsys.readouterr().err
+    assert "code for sm_80 runs on a GPU of that architecture or newer" in capsys.readouterr().err

@@ -76,4 +76,4 @@ def test_the_table_says_what_is_met():
 @pytest.mark.skipif(bool(gpu_architecture()), reason="this machine has a GPU")
 def test_without_a_gpu_the_command_says_why(capsys):
     assert command.main() == 6
-    assert "the package runs on a GPU" in capsys.readouterr().err
+    assert "runs on a GPU of that architecture" in capsys.readouterr().err

@@ -23,8 +23,8 @@ def start_board(tmp_path) -> Iterator[Callable[..., BoardProcess]]:
     """Starts boards of a test's own."""
     started: list[BoardProcess] = []
 
-    def start(*options: object) -> BoardProcess:
-        started.append(BoardProcess(tmp_path, *options))
+    def start(*options: object, **keywords: object) -> BoardProcess:
+        started.append(BoardProcess(tmp_path, *options, **keywords))
         return started[-1]
 
     yield start

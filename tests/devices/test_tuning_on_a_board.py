@@ -66,7 +66,7 @@ def forever(x):
 
 def test_libraries_are_timed_and_one_that_crashes_fails_alone(board, built):
     libraries = [built(shift(0)), built(shift(1 << 24)), built(shift(1))]
-    good, bad, other = BoardRunner(reach(board)).run(libraries)
+    good, bad, other = BoardRunner(reach(board), HOST.info()).run(libraries)
     assert "device lost" in bad.error_msg and bad.run_secs == ()
     for sample in (good, other):
         assert not sample.error_msg and len(sample.run_secs) == 1
@@ -75,13 +75,13 @@ def test_libraries_are_timed_and_one_that_crashes_fails_alone(board, built):
 
 def test_a_library_that_never_ends_fails_alone(board, built):
     libraries = [built(forever), built(shift(1))]
-    endless, good = BoardRunner(reach(board, seconds=2)).run(libraries)
+    endless, good = BoardRunner(reach(board, seconds=2), HOST.info()).run(libraries)
     assert "device time-out" in endless.error_msg and len(good.run_secs) == 1
 
 
 def test_a_board_that_dies_is_no_fault_of_a_schedule(start_board, built):
     process = start_board()
-    runner, library = BoardRunner(reach(process)), built(forever)
+    runner, library = BoardRunner(reach(process), HOST.info()), built(forever)
     assert not runner.run([built(shift(1))])[0].error_msg
     timer = threading.Timer(1, process.kill)
     timer.start()

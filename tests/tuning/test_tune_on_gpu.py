@@ -15,14 +15,12 @@ from tuning_harness import FakeMeasure, show_nothing
 from tvm.s_tir import meta_schedule as ms
 
 from bnn_tvm.cli import main
-from bnn_tvm.errors import DeviceError, TargetError
+from bnn_tvm.errors import DeviceError
 from bnn_tvm.kernels.signature import kernel_signature
 from bnn_tvm.target import get_target
-from bnn_tvm.tuning.board import Board
 from bnn_tvm.tuning.environment import TuningEnvironment
 from bnn_tvm.tuning.gpu_limits import gpu_peak_kernel
 from bnn_tvm.tuning.jobs import open_folder, tune
-from bnn_tvm.tuning.model import tune_model
 from bnn_tvm.tuning.on_gpu import kernel_builder, measure_on_gpu
 from bnn_tvm.tuning.records import find_log
 from bnn_tvm.tuning.search import Search
@@ -85,15 +83,9 @@ def test_schedules_are_built_to_be_measured_without_a_gpu(task):
 
 @without_gpu
 def test_without_a_gpu_the_error_says_where_to_tune(capsys, tmp_path):
-    with pytest.raises(DeviceError, match=r"tuning for sm_80 measures on the card.*has it"):
+    with pytest.raises(DeviceError, match=r"tuning for sm_80 measures on the card.*has it.*--rpc"):
         measure_on_gpu(TARGET)
     command = ["tune", "model-symbol.json", "--target", "sm_80", "--trials", "9"]
     assert main([*command, "--tune-log", str(tmp_path / "log")]) == 6
     assert "tuning for sm_80 measures on the card" in capsys.readouterr().err
     assert not (tmp_path / "log").exists()
-
-
-def test_boards_do_not_tune_for_gpus():
-    board = Board(lambda: None, None, "a processor", 1.0)
-    with pytest.raises(TargetError, match="tuned on the machine that has the card"):
-        tune_model("model-symbol.json", target="sm_80", board=board)

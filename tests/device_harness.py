@@ -66,15 +66,21 @@ def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> ob
 
 
 class BoardProcess(Process):
-    """`bnn-tvm device serve` on a free port."""
+    """`bnn-tvm device serve` on a free port; `command` is how the command line is started."""
 
-    def __init__(self, folder: Path, *options: object) -> None:
+    def __init__(
+        self, folder: Path, *options: object, command: tuple[object, ...] = COMMAND
+    ) -> None:
         self.folder = folder / "sessions"
         self.folder.mkdir(exist_ok=True)
         arguments = ("device", "serve", "--port", 0, *options)
         log = folder / f"board-{time.monotonic_ns()}.log"
-        super().__init__(log, *COMMAND, *arguments, TMPDIR=str(self.folder))
+        super().__init__(log, *command, *arguments, TMPDIR=str(self.folder))
         self.address = Address.parse(self.find(r"serving at (\S+)"))
+
+    def sessions(self) -> int:
+        """Count those that it has begun."""
+        return len(re.findall(r"session \d+ for \S+\n", self.log))
 
     def session_pid(self) -> int:
         return int(self.find(r"session (\d+) for \S+\n"))
