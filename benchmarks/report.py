@@ -38,7 +38,8 @@ from .figures import (
     roof_of,
     thread_speedup,
 )
-from .results import CaseResult, KernelTime
+from .kernel_times import KernelTime
+from .results import CaseResult
 from .roofline import Roof
 
 # Share of a network's time from which on a kernel gets a row of its own.
@@ -89,7 +90,7 @@ def sheets(results: Results) -> list[Sheet]:
         _kernel_sheet(results.get(LOWER_PRECISION.name), f"{RESNET_E18}, {OURS_INT8}"),
         _peer_sheet(results),
         _scaling_sheet(results),
-        _bar_sheet(bars(results)),
+        bar_sheet(bars(results)),
     ]
     return [sheet for sheet in found if sheet.rows]
 
@@ -222,7 +223,8 @@ def _scaling_sheet(results: Results) -> Sheet:
     return Sheet("Scaling of ResNetE18", ("what", "one", "more", "gain", "quartiles"), rows)
 
 
-def _bar_sheet(found: list[Bar]) -> Sheet:
+def bar_sheet(found: list[Bar]) -> Sheet:
+    """Say which bars are met."""
     rows = [
         (
             bar.what,

@@ -12,43 +12,7 @@ from bnn_tvm.errors import InputError
 from bnn_tvm.package.atomic import write_atomically
 
 from .cases import Case
-
-
-@dataclass(frozen=True)
-class KernelTime:
-    """One kernel of a package, timed alone on warm data.
-
-    Attributes
-    ----------
-    name, kind : str
-        As in the manifest.
-    layers : tuple of str
-        The model's layers that it computes.
-    macs : int
-        Multiply-accumulates of one call.
-    binary : bool
-        Whether these are bit operations.
-    nbytes : int
-        Of all arguments, weights and outputs included.
-    uses : int
-        Calls in one run of the package.
-    seconds : float
-        Median of one call.
-    """
-
-    name: str
-    kind: str
-    layers: tuple[str, ...]
-    macs: int
-    binary: bool
-    nbytes: int
-    uses: int
-    seconds: float
-
-    @property
-    def total(self) -> float:
-        """Seconds of all its calls in one run."""
-        return self.uses * self.seconds
+from .kernel_times import KernelTime
 
 
 @dataclass(frozen=True)

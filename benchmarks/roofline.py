@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .results import KernelTime
+from .kernel_times import KernelTime
 
 
 @dataclass(frozen=True)

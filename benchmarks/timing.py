@@ -10,16 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from bnn_tvm.benchmark.environment import describe_environment
-from bnn_tvm.benchmark.layers import time_kernels
 from bnn_tvm.benchmark.measure import Plan, measure_in_turn
 from bnn_tvm.device import LocalDevice
 from bnn_tvm.errors import ModelError
-from bnn_tvm.runtime import Session
 
 from .cases import F32, OPENVINO, OURS, WHOLE, Case
 from .contenders import Contender, open_entry
+from .kernel_times import KernelTime, kernel_times
 from .peaks import open_gauges
-from .results import CaseResult, KernelTime
+from .results import CaseResult
 
 TOLERANCE = 1e-3
 _INPUTS = 8
@@ -115,21 +114,3 @@ def _time_kernels(
     session = contenders[case.kernels].session
     assert session is not None
     return kernel_times(session, plan)
-
-
-def kernel_times(session: Session, plan: Plan) -> tuple[KernelTime, ...]:
-    """Time each kernel of a package alone."""
-    reports = time_kernels(session, {}, plan)
-    return tuple(
-        KernelTime(
-            name=report.kernel,
-            kind=report.kind,
-            layers=report.layers,
-            macs=report.macs,
-            binary=report.binary,
-            nbytes=sum(a.nbytes for a in session.manifest.kernel(report.kernel).arguments),
-            uses=report.calls,
-            seconds=report.seconds.median,
-        )
-        for report in reports
-    )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from bnn_tvm.schedules import cuda
 from relax_harness import lower, module, random_floats, random_signs
-from tvm import relax, tirx
+from tvm import relax, te, tirx
 
-from bnn_tvm.kernels.stages import KERNEL
+from bnn_tvm.kernels.gemm import conv_windows, count_disagreements, plan_gemm
+from bnn_tvm.kernels.geometry import Window
+from bnn_tvm.kernels.stages import KERNEL, NUM_OUTPUTS, RESULT, WEIGHT
 from bnn_tvm.package.precision import TF32
 from bnn_tvm.passes.float_layers import float_layers
 from bnn_tvm.passes.fuse_regions import fuse_regions
@@ -72,6 +75,35 @@ def small_map_kernel(target, channels=256):
         return [total, g.conv(g.sign(total), random_signs(5, 32, 64, 1, 1))]
 
     return kernels(body, (1, channels, 3, 5), (1, 64, 3, 5), target=target)[0]
+
+
+def conv_kernel(batch, size, channels, target):
+    """A 3x3 layer with as many outputs as channels that only counts: packed in, int32 out."""
+    shape = (batch, size, size, channels // 32)
+    words = te.placeholder(shape, "uint32", "argument0")
+    window = Window((3, 3), (1, 1), (1, 1), (1, 1, 1, 1))
+    windows = conv_windows(words, shape, window, lambda _: tirx.const(0, "uint32"))
+    plan = plan_gemm(windows, channels, target.gpu.multiprocessors)
+    laid = (plan.parts, plan.steps, channels // 8, 4, 2, plan.vectors, plan.vector)
+    weight = te.placeholder(laid, "uint32", WEIGHT)
+    ones = te.placeholder((channels,), "int32", "ones_of_weight")
+    count = count_disagreements(windows, weight, plan, ones)
+    result = te.compute((*windows.shape, channels), lambda *index: count(*index), name=RESULT)
+    func = te.create_prim_func([words, weight, ones, result])
+    return func.with_attrs({KERNEL: "bitserial_conv2d", NUM_OUTPUTS: 1})
+
+
+def list_instructions(func, target):
+    """List those that a layer may be computed by; the first is what is taken by hand."""
+    offered = ["mma"]
+
+    def note(name, options):
+        if name == "instruction":
+            offered[:] = options
+        return options[0]
+
+    cuda.RULES[0].apply(func, target, note)
+    return offered
 
 
 def number_kernels(precision, target):

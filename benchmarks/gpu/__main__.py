@@ -1,133 +1,122 @@
-"""The command ``python -m benchmarks.gpu``: every bar for GPUs, measured beside its peer."""
+"""Benchmarks on an NVIDIA GPU, beside cuBLAS and PyTorch, and the bars that they are held to."""
 
 from __future__ import annotations
 
+import importlib.util
+import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
-from rich.table import Table
 
-from bnn_tvm.errors import BnnTvmError, DeviceError, ToolchainError
-from bnn_tvm.gpu import find_gpu
-from bnn_tvm.runtime import load_tvm_runtime
-from bnn_tvm.target import CudaTarget, list_targets
+from bnn_tvm.benchmark.measure import Plan
+from bnn_tvm.errors import BnnTvmError, DeviceError, InputError, ToolchainError
 
-from . import ours, peers
-from .peak import measure_peak
+from .results import load, results_file, save
+from .work import ALL, Work
 
-_GEMM = 8192
-_SHARE_OF_PEAK, _OVER_INT8, _OVER_HALF_CONV, _OVER_HALF_RESNET = 0.55, 3.0, 4.0, 2.0
-_RESNET = "resnet18_e1"
-_SECONDS = {1: 0.22e-3, 8: 0.30e-3}
-_LARGE_BATCH = 256
+# The base of Typer's usage errors lives in a place that moves between releases.
+_USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
+# A work that takes longer is given up, seconds.
+_MOST_SECONDS = 120.0
 
-
-@dataclass(frozen=True)
-class Row:
-    """One measurement, and the least that it should be.
-
-    Attributes
-    ----------
-    name : str
-    seconds : float
-        Ours.
-    figure, bar : float
-        A ratio that should be at least the bar.
-    meaning : str
-        What the ratio is of.
-    """
-
-    name: str
-    seconds: float
-    figure: float
-    bar: float
-    meaning: str
+app = typer.Typer(
+    name="benchmarks.gpu", help=__doc__, add_completion=False, pretty_exceptions_enable=False
+)
+FolderOption = Annotated[Path, typer.Option("--folder", help="Where files are kept.")]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option("--only", help="What has this text in its name; may be repeated."),
+]
+RoundsOption = Annotated[int, typer.Option("--rounds", min=1, help="Samples of each entry.")]
+_FOLDER = Path("build/gpu-benchmarks")
+_ROUNDS, _SAMPLE_SECONDS = 20, 10e-3
 
 
-def find_target() -> CudaTarget:
-    """Find the newest target that this machine's GPU runs.
+@app.command()
+def prepare(
+    target: Annotated[str, typer.Option("--target", help="A GPU's target.")] = "sm_90",
+    only: OnlyOption = None,
+    folder: FolderOption = _FOLDER,
+) -> None:
+    """Compile all that is timed; this needs nvcc and MXNet, but no GPU."""
+    from bnn_tvm.target import CudaTarget, get_target
 
-    Raises
-    ------
-    DeviceError
-        If there is none; the reason is that of the oldest target.
-    """
-    load_tvm_runtime()
-    reason = DeviceError("there are no targets for GPUs")
-    for target in list_targets():
-        if isinstance(target, CudaTarget) and target.gpu.b1_mma == "and":
-            try:
-                find_gpu().check_runs(target.id)
-            except DeviceError as exc:
-                reason = exc
-            else:
-                return target
-    raise reason
+    from .prepare import prepare as make
+
+    found = get_target(target)
+    if not isinstance(found, CudaTarget) or found.gpu.b1_mma != "and":
+        raise InputError(f"{target} is no GPU from sm_80 on; see bnn-tvm targets")
+    make(_select(only), folder, found, typer.echo)
 
 
-def measure(target: CudaTarget) -> Iterator[Row]:
-    """Measure every bar, one after the other."""
-    yield from _measure_gemm(target)
-    for conv in ours.RESNET_CONVS:
-        yield from _measure_conv(conv, target)
-    for batch, limit in _SECONDS.items():
-        seconds = ours.time_network(_RESNET, batch, target)
-        yield Row(f"{_RESNET}, batch {batch}", seconds, limit / seconds, 1.0, "of the time allowed")
-    seconds = ours.time_network(_RESNET, _LARGE_BATCH, target)
-    half = peers.time_half_resnet(_LARGE_BATCH)
-    name = f"{_RESNET}, batch {_LARGE_BATCH}"
-    yield Row(name, seconds, half / seconds, _OVER_HALF_RESNET, "times float16 ResNet-18")
+@app.command()
+def time(
+    only: OnlyOption = None, rounds: RoundsOption = _ROUNDS, folder: FolderOption = _FOLDER
+) -> None:
+    """Time what was prepared, each in a process of its own; this needs PyTorch and no compiler."""
+    works = _select(only)
+    if importlib.util.find_spec("torch") is None:
+        raise ToolchainError("the peers need PyTorch for CUDA: pip install torch")
+    failed = [work.title for work in works if not _time_in_process(work, rounds, folder)]
+    if failed:
+        raise DeviceError(f"not timed, as said above: {'; '.join(failed)}")
 
 
-def _measure_gemm(target: CudaTarget) -> Iterator[Row]:
-    """Measure a product of bits by each instruction that it may be computed by."""
-    peak, int8 = measure_peak(target), peers.time_int8_gemm(_GEMM)
-    func = ours.gemm_kernel(_GEMM, target)
-    for instruction in ours.list_instructions(func, target):
-        seconds = ours.time_kernel(func, target, instruction)
-        name = f"binary {_GEMM}^3, {instruction}"
-        share = 2 * _GEMM**3 / seconds / peak
-        yield Row(name, seconds, share, _SHARE_OF_PEAK, f"of the and peak, {peak / 1e15:.2f} POPS")
-        yield Row(name, seconds, int8 / seconds, _OVER_INT8, "times cuBLAS int8")
+def _time_in_process(work: Work, rounds: int, folder: Path) -> bool:
+    """Time one work where an error of the card ends nothing else; tell whether it was timed."""
+    typer.echo(f"timing {work.title}")
+    options = ["--rounds", str(rounds), "--folder", str(folder)]
+    command = [sys.executable, "-m", "benchmarks.gpu", "case", work.title, *options]
+    try:
+        return subprocess.run(command, timeout=_MOST_SECONDS).returncode == 0
+    except subprocess.TimeoutExpired:
+        typer.echo(f"error: it took more than {_MOST_SECONDS:.0f} s", err=True)
+        return False
 
 
-def _measure_conv(conv: ours.Conv, target: CudaTarget) -> Iterator[Row]:
-    """Measure a layer by each instruction that it may be computed by."""
-    half, func = peers.time_half_conv(conv), ours.conv_kernel(conv, target)
-    for instruction in ours.list_instructions(func, target):
-        seconds = ours.time_kernel(func, target, instruction)
-        name = f"3x3, {conv.batch} x {conv.size}x{conv.size}x{conv.channels}, {instruction}"
-        yield Row(name, seconds, half / seconds, _OVER_HALF_CONV, "times PyTorch float16")
+@app.command("case", hidden=True)
+def time_case(title: str, rounds: RoundsOption = _ROUNDS, folder: FolderOption = _FOLDER) -> None:
+    """Time one work in this process; `time` starts these."""
+    from .timing import time_work
+
+    (work,) = (work for work in ALL if work.title == title)
+    group = time_work(work, folder, Plan(rounds=rounds, sample_seconds=_SAMPLE_SECONDS))
+    path = results_file(folder, title)
+    path.parent.mkdir(exist_ok=True)
+    save(group, path)
 
 
-def to_table(rows: Iterator[Row], title: str) -> Table:
-    """Lay measurements out for a terminal."""
-    table = Table(title=title)
-    for column in ("what", "ours, us", "ratio", "bar", "met", "the ratio is"):
-        table.add_column(column)
-    for row in rows:
-        met = "yes" if row.figure >= row.bar else "no"
-        figures = (f"{row.seconds * 1e6:.1f}", f"{row.figure:.2f}", f"{row.bar:.2f}", met)
-        table.add_row(row.name, *figures, row.meaning)
-    return table
+@app.command()
+def report(folder: FolderOption = _FOLDER) -> None:
+    """Show what was measured, and write it as report.md and as a chart, measuring nothing."""
+    from .report import describe, sheets, write_report
+
+    groups, console = load(folder, [work.title for work in ALL]), Console()
+    console.print(describe(groups))
+    for sheet in sheets(groups):
+        console.print(sheet.to_rich())
+    console.print("written:", *write_report(groups, folder))
+
+
+def _select(only: list[str] | None) -> list[Work]:
+    """Find the works whose titles hold one of some texts."""
+    found = [work for work in ALL if any(text in work.title for text in only or [""])]
+    if not found:
+        raise InputError(f"nothing is called {only}; there are {'; '.join(w.title for w in ALL)}")
+    return found
 
 
 def main() -> int:
-    """Measure and print; return the exit code."""
+    """Run the command line; return its exit code."""
+    command = typer.main.get_command(app)
     try:
-        target = find_target()
-        try:
-            import torch
-        except ImportError as exc:
-            raise ToolchainError("the peers need PyTorch for CUDA: pip install torch") from exc
-        title = f"{torch.cuda.get_device_name()}, {target.id}, torch {torch.__version__}"
-        Console().print(to_table(measure(target), title))
-    except BnnTvmError as exc:
-        print("error:", exc, file=sys.stderr)
-        return exc.exit_code
-    return 0
+        return command.main(standalone_mode=False) or 0
+    except (BnnTvmError, _USAGE_ERROR) as exc:
+        print("error:", getattr(exc, "format_message", exc.__str__)(), file=sys.stderr)
+        return getattr(exc, "exit_code", 2)
 
 
 if __name__ == "__main__":

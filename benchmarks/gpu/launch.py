@@ -1,37 +1,43 @@
-"""Time what runs on a GPU by its own events, on warm clocks."""
+"""Work on PyTorch's stream, timed by the GPU's events as this compiler's is."""
 
 from __future__ import annotations
 
 import ctypes
-import statistics
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-_WARM_UP, _ROUNDS = 20, 30
 
+@dataclass(frozen=True)
+class TorchCall:
+    """A call that starts work on PyTorch's stream.
 
-def time_on_gpu(call: Callable[[], object], inner: int = 1) -> float:
-    """Measure the seconds of a call that starts work on PyTorch's stream, the median of rounds.
-
-    Parameters
+    Attributes
     ----------
-    call : callable
-    inner : int
-        Calls between two events.
+    start : callable
     """
-    import torch
 
-    for _ in range(_WARM_UP):
-        call()
-    samples = []
-    for _ in range(_ROUNDS):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        for _ in range(inner):
-            call()
+    start: Callable[[], object]
+
+    def __call__(self) -> None:
+        """Do it and wait until it is done."""
+        import torch
+
+        self.start()
+        torch.cuda.synchronize()
+
+    def seconds(self, calls: int) -> float:
+        """Measure so many calls, one started behind the other."""
+        import torch
+
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        self.start()
+        begin.record()
+        for _ in range(calls):
+            self.start()
         end.record()
         end.synchronize()
-        samples.append(start.elapsed_time(end) / 1e3 / inner)
-    return statistics.median(samples)
+        return float(begin.elapsed_time(end)) / 1e3
 
 
 class Launch:
@@ -42,11 +48,11 @@ class Launch:
     code : bytes
     name : str
     blocks, threads : int
-    pointer : int
-        Address on the device.
+    output : torch.Tensor
+        On the device; the kernel gets its address.
     """
 
-    def __init__(self, code: bytes, name: str, blocks: int, threads: int, pointer: int):
+    def __init__(self, code: bytes, name: str, blocks: int, threads: int, output: Any):
         self._driver = ctypes.CDLL("libcuda.so.1")
         self._code = ctypes.create_string_buffer(code, len(code))
         self._module, self._function = ctypes.c_void_p(), ctypes.c_void_p()
@@ -55,16 +61,18 @@ class Launch:
             "cuModuleGetFunction", ctypes.byref(self._function), self._module, name.encode()
         )
         self._shape = (blocks, 1, 1, threads, 1, 1)
-        self._pointer = ctypes.c_uint64(pointer)
+        self._output = output
+        self._pointer = ctypes.c_uint64(output.data_ptr())
         self._arguments = (ctypes.c_void_p * 1)(ctypes.addressof(self._pointer))
 
-    def seconds(self) -> float:
-        """Measure one launch."""
+    def __call__(self) -> None:
+        """Start it."""
         import torch
 
         stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
-        launch = ("cuLaunchKernel", self._function, *self._shape, 0, stream, self._arguments, None)
-        return time_on_gpu(lambda: self._check(*launch))
+        self._check(
+            "cuLaunchKernel", self._function, *self._shape, 0, stream, self._arguments, None
+        )
 
     def _check(self, name: str, *arguments: object) -> None:
         if error := getattr(self._driver, name)(*arguments):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from bnn_tvm.cuda.nvcc import compile_fatbin
-from bnn_tvm.target import CudaTarget
+from typing import TYPE_CHECKING
 
-from .launch import Launch
+from .launch import Launch, TorchCall
+
+if TYPE_CHECKING:
+    from bnn_tvm.target import CudaTarget
 
 _WARPS_OF_A_BLOCK, _BLOCKS_OF_A_MULTIPROCESSOR = 8, 4
 _ROUNDS, _CHAINS = 4096, 8
@@ -33,16 +35,17 @@ extern "C" __global__ void peak(int* out) {
 
 def compile_peak(target: CudaTarget) -> bytes:
     """Compile the loop for a target of the ``and`` form."""
+    from bnn_tvm.cuda.nvcc import compile_fatbin
+
     return compile_fatbin(_SOURCE % {"chains": _CHAINS, "rounds": _ROUNDS}, target)
 
 
-def measure_peak(target: CudaTarget) -> float:
-    """Measure operations a second, two for each bit of a product."""
+def run_peak(code: bytes, multiprocessors: int) -> tuple[TorchCall, int]:
+    """Prepare the loop on all multiprocessors; return it and its operations, two for each bit."""
     import torch
 
-    blocks = target.gpu.multiprocessors * _BLOCKS_OF_A_MULTIPROCESSOR
+    blocks = multiprocessors * _BLOCKS_OF_A_MULTIPROCESSOR
     threads = _WARPS_OF_A_BLOCK * 32
     out = torch.empty(blocks * threads, dtype=torch.int32, device="cuda")
-    launch = Launch(compile_peak(target), "peak", blocks, threads, out.data_ptr())
     products = blocks * _WARPS_OF_A_BLOCK * _ROUNDS * _CHAINS
-    return products * _OPERATIONS / launch.seconds()
+    return TorchCall(Launch(code, "peak", blocks, threads, out)), products * _OPERATIONS

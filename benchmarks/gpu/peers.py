@@ -4,51 +4,60 @@ from __future__ import annotations
 
 from typing import Any
 
-from .launch import time_on_gpu
-from .ours import Conv
+from ..cases import IMAGE, Block
+from .launch import TorchCall
 
 
-def time_int8_gemm(size: int) -> float:
-    """Measure the seconds of cuBLAS's product of int8 matrices, int32 out."""
+def int8_product(size: int) -> TorchCall:
+    """Multiply int8 matrices by cuBLAS, int32 out."""
     import torch
 
     a = torch.randint(-128, 127, (size, size), dtype=torch.int8, device="cuda")
     b = torch.randint(-128, 127, (size, size), dtype=torch.int8, device="cuda").t()
-    return time_on_gpu(lambda: torch._int_mm(a, b))
+    return TorchCall(lambda: torch._int_mm(a, b))
 
 
-def time_half_conv(conv: Conv) -> float:
-    """Measure the seconds of cuDNN's best float16 convolution of the same shape."""
+def half_layer(block: Block, batch: int) -> TorchCall:
+    """Convolve in float16 as cuDNN does best: the same shape, channels last."""
     import torch
 
     torch.backends.cudnn.benchmark = True
-    layer = torch.nn.Conv2d(conv.channels, conv.channels, 3, padding=1, bias=False)
-    layer = layer.cuda().half().to(memory_format=torch.channels_last)
-    data = _images(conv.batch, conv.channels, conv.size)
-    with torch.inference_mode():
-        return time_on_gpu(lambda: layer(data))
+    layer = torch.nn.Conv2d(
+        block.channels, block.channels, block.kernel, padding=block.kernel // 2, bias=False
+    )
+    layer = layer.cuda().half().requires_grad_(False).to(memory_format=torch.channels_last)
+    data = _images(batch, block.shape)
+    return TorchCall(lambda: layer(data))
 
 
-def time_half_resnet(batch: int) -> float:
-    """Measure the seconds of a float16 ResNet-18, replayed as a CUDA graph."""
+def half_resnet(batch: int) -> TorchCall:
+    """Run ResNet-18 in float16, channels last, replayed as a CUDA graph."""
     import torch
 
     torch.backends.cudnn.benchmark = True
-    network = resnet18().cuda().half().eval().to(memory_format=torch.channels_last)
-    data = _images(batch, 3, 224)
-    with torch.inference_mode():
-        for _ in range(3):
-            network(data)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            network(data)
-        return time_on_gpu(graph.replay)
+    network = resnet18().cuda().half().eval().requires_grad_(False)
+    network = network.to(memory_format=torch.channels_last)
+    data = _images(batch, IMAGE)
+    for _ in range(3):
+        network(data)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        network(data)
+    return TorchCall(graph.replay)
 
 
-def _images(batch: int, channels: int, size: int) -> Any:
+def copy(nbytes: int) -> TorchCall:
+    """Copy so many bytes from one place of the card's memory to another."""
     import torch
 
-    data = torch.randn(batch, channels, size, size, dtype=torch.float16, device="cuda")
+    source, target = (torch.empty(nbytes, dtype=torch.uint8, device="cuda") for _ in range(2))
+    return TorchCall(lambda: target.copy_(source))
+
+
+def _images(batch: int, image: tuple[int, ...]) -> Any:
+    import torch
+
+    data = torch.randn(batch, *image, dtype=torch.float16, device="cuda")
     return data.to(memory_format=torch.channels_last)
 
 

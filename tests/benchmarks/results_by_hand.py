@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from benchmarks.cases import Case
-from benchmarks.results import CaseResult, KernelTime
+from benchmarks.kernel_times import KernelTime
+from benchmarks.results import CaseResult
 from bnn_tvm.benchmark.environment import Environment
 
 ENVIRONMENT = Environment("a CPU", "x86_64", 1, 1, "Linux", {"tvm": "0"})

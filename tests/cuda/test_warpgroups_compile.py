@@ -16,10 +16,10 @@ from cuda_harness import (
     ptx,
     usage,
 )
-from cuda_kernels_harness import planes_kernel
+from cuda_kernels_harness import conv_kernel, planes_kernel
 
 import bnn_tvm
-from benchmarks.gpu.ours import Conv, conv_kernel, gemm_kernel
+from benchmarks.gpu.prepare import make_product
 from bnn_tvm.compiler import prepare
 from bnn_tvm.target import get_target
 from bnn_tvm.tuning.environment import describe_environment
@@ -61,12 +61,12 @@ def check(func, folder, groups, **wanted):
 
 # How many warpgroups' registers fit a multiprocessor, at least: those of one block or more.
 KERNELS = {
-    "product of 8192^3": (lambda: gemm_kernel(8192, HOPPER), 2, {}),
-    "7x7x512, batch 64": (lambda: conv_kernel(Conv(64, 7, 512), HOPPER), 8, {}),
-    "7x7x512, batch 1": (lambda: conv_kernel(Conv(1, 7, 512), HOPPER), 8, {}),
-    "7x7x512, batch 1, K shared": (lambda: conv_kernel(Conv(1, 7, 512), HOPPER), 8, {"splits": 8}),
-    "14x14x256, batch 64": (lambda: conv_kernel(Conv(64, 14, 256), HOPPER), 5, {}),
-    "14x14x256, batch 1": (lambda: conv_kernel(Conv(1, 14, 256), HOPPER), 8, {}),
+    "product of 8192^3": (lambda: make_product(8192, HOPPER).func, 2, {}),
+    "7x7x512, batch 64": (lambda: conv_kernel(64, 7, 512, HOPPER), 8, {}),
+    "7x7x512, batch 1": (lambda: conv_kernel(1, 7, 512, HOPPER), 8, {}),
+    "7x7x512, batch 1, K shared": (lambda: conv_kernel(1, 7, 512, HOPPER), 8, {"splits": 8}),
+    "14x14x256, batch 64": (lambda: conv_kernel(64, 14, 256, HOPPER), 5, {}),
+    "14x14x256, batch 1": (lambda: conv_kernel(1, 14, 256, HOPPER), 8, {}),
     "planes": (lambda: planes_kernel(2, 2, False, "sm_90", channels=128), 8, {}),
 }
 FAST = ("product of 8192^3", "7x7x512, batch 1, K shared")
@@ -83,7 +83,7 @@ def test_warpgroups_multiply_without_spilling(name, tmp_path):
 
 def test_copies_are_shown_to_tensor_cores_before_the_barrier(tmp_path):
     """A thread waits for its copies, shows them, and only then tells the others."""
-    code, _ = compiled(conv_kernel(Conv(1, 7, 512), HOPPER), splits=8)
+    code, _ = compiled(conv_kernel(1, 7, 512, HOPPER), splits=8)
     text = "".join(disassemble(code, tmp_path).values())
     order = re.findall(r"LDGDEPBAR|DEPBAR\.LE SB0|FENCE\.VIEW\.ASYNC|BAR\.SYNC|BGMMA", text)
     firsts = [i for i, step in enumerate(order) if step == "BGMMA" and order[i - 1] != step]
@@ -93,7 +93,7 @@ def test_copies_are_shown_to_tensor_cores_before_the_barrier(tmp_path):
 
 
 def test_later_gpus_get_ptx_without_warpgroups(tmp_path):
-    code, _ = compiled(conv_kernel(Conv(1, 7, 512), HOPPER), splits=8)
+    code, _ = compiled(conv_kernel(1, 7, 512, HOPPER), splits=8)
     text = ptx(code, tmp_path)
     assert "wgmma" not in text and "fence.proxy" not in text
     assert "mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc" in text
