@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from bnn_tvm.schedules import cuda
 from relax_harness import lower, module, random_floats, random_signs
 from tvm import relax, te, tirx
 
@@ -91,19 +90,6 @@ def conv_kernel(batch, size, channels, target):
     result = te.compute((*windows.shape, channels), lambda *index: count(*index), name=RESULT)
     func = te.create_prim_func([words, weight, ones, result])
     return func.with_attrs({KERNEL: "bitserial_conv2d", NUM_OUTPUTS: 1})
-
-
-def list_instructions(func, target):
-    """List those that a layer may be computed by; the first is what is taken by hand."""
-    offered = ["mma"]
-
-    def note(name, options):
-        if name == "instruction":
-            offered[:] = options
-        return options[0]
-
-    cuda.RULES[0].apply(func, target, note)
-    return offered
 
 
 def number_kernels(precision, target):

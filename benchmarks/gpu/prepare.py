@@ -6,17 +6,18 @@ It needs nvcc and MXNet, but no GPU. Timing needs these files, and neither of th
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tvm
-from bnn_tvm.schedules.choices import by_hand
+from bnn_tvm.schedules.choices import Choices, Choose, walk
 from bnn_tvm.schedules.cuda_gemm import multiply
 from tvm import te, tirx
 from tvm.ir import IRModule
+from tvm.s_tir import Schedule
 
 import bnn_tvm
 from bnn_tvm import compiler
@@ -42,18 +43,24 @@ from ..cases import BITS_LAYER, BITS_LENGTH, IMAGE, Block
 from .peak import compile_peak
 from .work import (
     LAYERS,
+    LIBRARY,
     MMA,
+    PACKAGE,
     PEAK_FILE,
     PRODUCT_SIZE,
+    TARGET_FILE,
+    THROUGHPUT,
+    WGMMA,
     WORD_BITS,
     Work,
     draw_words,
-    instructions,
 )
 
 # The choice of the rule for products that says what multiplies.
 _INSTRUCTION = "instruction"
 _RULE = "cuda.multiply"
+# Options of a choice that are timed.
+_MOST = {_INSTRUCTION: 2, "tile": 4, "stages": 2}
 # Of the first axis of a product's output, and of a layer's: how much of it is checked.
 _CHECKED_ROWS, _CHECKED_IMAGES = 16, 2
 
@@ -92,30 +99,32 @@ def prepare(
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PEAK_FILE).write_bytes(compile_peak(target))
+    (folder / TARGET_FILE).write_text(target.id)
     for work in works:
         progress(work.title)
-        wanted = instructions(work, target.gpu.warpgroup_mma)
-        files = {instruction: work.file(folder, instruction) for instruction in wanted}
+        place = work.place(folder)
+        place.mkdir(exist_ok=True)
+        for path in work.files(folder).values():
+            path.unlink()
         if work.is_network:
-            _write_packages(files, work, target)
+            _write_packages(place, work, target)
         else:
             kernel = _make_kernel(work, target)
             write_operands(work.operands(folder), kernel)
-            for instruction, path in files.items():
-                executable = build_kernel(kernel.func, target, instruction)
-                executable.export_library(str(path), cc=find_linker(target))
+            _write_libraries(place, kernel.func, target)
 
 
-def _write_packages(files: Mapping[str, Path], work: Work, target: CudaTarget) -> None:
+def _write_packages(place: Path, work: Work, target: CudaTarget) -> None:
+    """Compile a network as it is by hand and, to get most images a second, by warpgroups."""
     graph, shape = networks.zoo_network(work.name), (work.batch, *IMAGE)
+    bnn_tvm.compile(graph, target=target.id, input_shape=shape).save(place / f"{MMA}{PACKAGE}")
+    if work != THROUGHPUT or not target.gpu.warpgroup_mma:
+        return
     lowered = compiler.prepare(graph, target=target.id, input_shape=shape).lowered
-    for instruction, path in files.items():
-        with tempfile.TemporaryDirectory(prefix="bnn_tvm_") as folder:
-            log = None if instruction == MMA else Path(folder)
-            if log is not None:
-                _write_log(log, lowered, target, instruction)
-            package = bnn_tvm.compile(graph, target=target.id, input_shape=shape, tune_log=log)
-        package.save(path)
+    with tempfile.TemporaryDirectory(prefix="bnn_tvm_") as log:
+        _write_log(Path(log), lowered, target, WGMMA)
+        package = bnn_tvm.compile(graph, target=target.id, input_shape=shape, tune_log=log)
+    package.save(place / f"{WGMMA}{PACKAGE}")
 
 
 def _write_log(folder: Path, lowered: IRModule, target: CudaTarget, instruction: str) -> None:
@@ -124,25 +133,49 @@ def _write_log(folder: Path, lowered: IRModule, target: CudaTarget, instruction:
     for func in lowered.functions.values():
         choices = _choices(func, target, instruction) if isinstance(func, tirx.PrimFunc) else {}
         if choices.get(_INSTRUCTION) == instruction:
-            write_best(folder, BestSchedule(kernel_signature(func), _RULE, choices, 0.0, 0.0, 0))
+            write_best(
+                folder, BestSchedule(kernel_signature(func), _RULE, dict(choices), 0.0, 0.0, 0)
+            )
 
 
-def _choices(func: tirx.PrimFunc, target: CudaTarget, instruction: str) -> dict[str, str]:
+def _choices(func: tirx.PrimFunc, target: CudaTarget, instruction: str) -> Choices:
     """Write down what the rule takes by hand once its instruction is given."""
     taken: dict[str, str] = {}
 
     def choose(name: str, options: Sequence[Any]) -> Any:
-        option = _choose(instruction, name, options)
-        taken[name] = str(option)
-        return option
+        wanted = name == _INSTRUCTION and instruction in options
+        taken[name] = instruction if wanted else str(options[0])
+        return instruction if wanted else options[0]
 
     multiply(func, target, choose)
     return taken
 
 
-def _choose(instruction: str, name: str, options: Sequence[Any]) -> Any:
-    wanted = name == _INSTRUCTION and instruction in options
-    return instruction if wanted else by_hand(name, options)
+def _write_libraries(place: Path, func: tirx.PrimFunc, target: CudaTarget) -> None:
+    """Compile a kernel by each instruction, with some tiles and steps in shared memory."""
+    for choices, schedule in list_variants(func, target):
+        instruction = choices.get(_INSTRUCTION, MMA)
+        name = f"{instruction} {choices['tile']}, {choices['stages']} steps"
+        library = build_kernel(schedule, target)
+        library.export_library(str(place / f"{name}{LIBRARY}"), cc=find_linker(target))
+
+
+def list_variants(func: tirx.PrimFunc, target: CudaTarget) -> list[tuple[Choices, Schedule]]:
+    """Schedule a kernel in the ways that are timed; the first is that by hand."""
+
+    def run(choose: Choose) -> Schedule:
+        schedule = multiply(func, target, lambda n, options: choose(n, options[: _MOST.get(n, 1)]))
+        assert schedule is not None
+        return schedule
+
+    return list(walk(run))
+
+
+def build_kernel(schedule: Schedule, target: CudaTarget) -> Any:
+    """Compile a scheduled kernel as ``main``."""
+    (scheduled,) = schedule.mod.functions.values()
+    module = IRModule({"main": scheduled.with_attr("global_symbol", "main")})
+    return build_executable(module, target)
 
 
 def _make_kernel(work: Work, target: CudaTarget) -> Kernel:
@@ -160,14 +193,6 @@ def write_operands(path: Path, kernel: Kernel) -> None:
 
 def _shape(tensor: tirx.Var) -> tuple[int, ...]:
     return tuple(int(extent) for extent in tensor.shape)
-
-
-def build_kernel(func: tirx.PrimFunc, target: CudaTarget, instruction: str) -> Any:
-    """Schedule a kernel by hand, but for the instruction where that is open, and compile it."""
-    sch = multiply(func, target, lambda *choice: _choose(instruction, *choice))
-    (scheduled,) = sch.mod.functions.values()
-    module = IRModule({"main": scheduled.with_attr("global_symbol", "main")})
-    return build_executable(module, target)
 
 
 def make_product(size: int, target: CudaTarget) -> Kernel:

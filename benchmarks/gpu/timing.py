@@ -16,7 +16,7 @@ import numpy as np
 from bnn_tvm import gpu
 from bnn_tvm.benchmark.bench import compare_outputs
 from bnn_tvm.benchmark.measure import Call, Plan, measure_in_turn
-from bnn_tvm.errors import WrongNumbersError
+from bnn_tvm.errors import InputError, WrongNumbersError
 from bnn_tvm.package import Package
 from bnn_tvm.runtime import Session, aligned_empty, load_tvm_runtime, open_kernel
 
@@ -27,11 +27,10 @@ from .results import COPY, PEAK, PEER, Card, Group
 from .work import (
     LAYERS,
     MMA,
-    NETWORKS,
     PEAK_FILE,
     PRODUCT_SIZE,
+    TARGET_FILE,
     THROUGHPUT,
-    WGMMA,
     Work,
     draw_words,
 )
@@ -46,23 +45,25 @@ def time_work(work: Work, folder: Path, plan: Plan) -> Group:
 
     Raises
     ------
-    PackageError
+    InputError
         If its files are missing.
     DeviceError
         If this machine has no GPU that runs them.
     WrongNumbersError
         If the card computes something else than it should.
     """
-    target = Package.load(NETWORKS[0].file(folder, MMA)).manifest.target
+    if not work.files(folder):
+        raise InputError(f"{work.title} is not in {folder}; run python -m benchmarks.gpu prepare")
+    target = (folder / TARGET_FILE).read_text()
     load_tvm_runtime()
-    gpu.find_gpu().check_runs(target.gpu)
+    gpu.find_gpu().check_runs(target)
     import torch
 
     properties = torch.cuda.get_device_properties(0)
     code = (folder / PEAK_FILE).read_bytes()
     peak, operations = run_peak(code, properties.multi_processor_count)
     versions = {"torch": str(torch.__version__), "cuda": str(torch.version.cuda)}
-    card = Card(str(properties.name), target.id, versions, operations, 2 * _COPIED)
+    card = Card(str(properties.name), target, versions, operations, 2 * _COPIED)
     timer = Timer(folder, plan, card, {PEAK: peak, COPY: peers.copy(_COPIED)})
     return timer.time_network(work) if work.is_network else timer.time_kernel(work)
 
@@ -94,7 +95,7 @@ class Timer:
         arrays = [*map(_aligned, (draw_words(shape), *stored.values())), output]
         calls: dict[str, Any] = {
             instruction: open_kernel(path.read_bytes(), "main", arrays, self.card.target)
-            for instruction, path in self._files(work).items()
+            for instruction, path in work.files(self.folder).items()
         }
         for instruction, call in calls.items():
             call()
@@ -111,7 +112,7 @@ class Timer:
 
     def time_network(self, work: Work) -> Group:
         """Time a network and each of its kernels, once its outputs are those of its self-test."""
-        sessions = {name: _open(path) for name, path in self._files(work).items()}
+        sessions = {name: _open(path) for name, path in work.files(self.folder).items()}
         shape = sessions[MMA].manifest.inputs[0].shape
         images = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
         calls = {name: session.bind_run([images]) for name, session in sessions.items()}
@@ -119,10 +120,6 @@ class Timer:
             calls[PEER] = peers.half_resnet(work.batch)
         seconds = self._measure(calls)
         return Group(work.title, self.card, seconds, kernels=kernel_times(sessions[MMA], self.plan))
-
-    def _files(self, work: Work) -> dict[str, Path]:
-        files = {name: work.file(self.folder, name) for name in (MMA, WGMMA)}
-        return {name: path for name, path in files.items() if path.exists()}
 
     def _measure(self, calls: Mapping[str, Call]) -> dict[str, tuple[float, ...]]:
         timings = measure_in_turn({**calls, **self.limits}, self.plan)

@@ -23,7 +23,8 @@ WORD_BITS = 32
 
 LAYER_BATCH, LARGE_BATCH = 64, 256
 
-PEAK_FILE = "peak.fatbin"
+PEAK_FILE, TARGET_FILE = "peak.fatbin", "target.txt"
+PACKAGE, LIBRARY = ".bnn", ".so"
 
 
 @dataclass(frozen=True)
@@ -51,17 +52,18 @@ class Work:
         """Whether it is a package; else it is a kernel alone."""
         return self in NETWORKS
 
-    def file(self, folder: Path, instruction: str) -> Path:
-        """Say where it lies, compiled so that an instruction multiplies where there is a choice."""
-        return folder / f"{self._stem}-{instruction}{'.bnn' if self.is_network else '.so'}"
+    def place(self, folder: Path) -> Path:
+        """Say where its files lie: one for each way to compute it, named after that."""
+        return folder / self.title.replace(",", "").replace(" ", "-")
 
     def operands(self, folder: Path) -> Path:
         """Say where the constants of a kernel lie, and what it must give."""
-        return folder / f"{self._stem}.npz"
+        return self.place(folder) / "operands.npz"
 
-    @property
-    def _stem(self) -> str:
-        return self.title.replace(",", "").replace(" ", "-")
+    def files(self, folder: Path) -> dict[str, Path]:
+        """Find the files that were prepared, by what computes it there."""
+        found = sorted(self.place(folder).glob(f"*{PACKAGE if self.is_network else LIBRARY}"))
+        return {path.stem: path for path in found}
 
 
 PRODUCT = Work(f"product {PRODUCT_SIZE}^3")
@@ -75,12 +77,6 @@ NETWORKS = (*LATENCY, THROUGHPUT, Work(DENSENET28, 1), Work(MELIUSNET22, 1))
 """At 224 x 224."""
 
 ALL = (PRODUCT, *LAYERS, *NETWORKS)
-
-
-def instructions(work: Work, has_warpgroups: bool) -> tuple[str, ...]:
-    """List the instructions that a work is timed with; most networks only as they are by hand."""
-    both = has_warpgroups and (not work.is_network or work == THROUGHPUT)
-    return (MMA, WGMMA) if both else (MMA,)
 
 
 def draw_words(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:

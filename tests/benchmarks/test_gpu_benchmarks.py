@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import tvm
 from cuda_graph_harness import compile_as_graph, graphs_here
-from cuda_harness import disassemble, gpu_architecture, needs_cuobjdump
-from cuda_kernels_harness import conv_kernel, list_instructions
+from cuda_harness import choices_of, disassemble, gpu_architecture, needs_cuobjdump
+from cuda_kernels_harness import conv_kernel
 from cuda_serial_harness import run_serially, schedule, serialize
 from tvm.ir import IRModule
 
@@ -21,7 +21,13 @@ import bnn_tvm
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import peers, report, results, timing
 from benchmarks.gpu.peak import compile_peak
-from benchmarks.gpu.prepare import build_kernel, make_product, prepare, write_operands
+from benchmarks.gpu.prepare import (
+    build_kernel,
+    list_variants,
+    make_product,
+    prepare,
+    write_operands,
+)
 from benchmarks.gpu.results import Card, Group
 from benchmarks.gpu.work import (
     ALL,
@@ -33,7 +39,6 @@ from benchmarks.gpu.work import (
     WGMMA,
     Work,
     draw_words,
-    instructions,
 )
 from benchmarks.kernel_times import KernelTime
 from bnn_tvm import compiler, gpu
@@ -63,19 +68,23 @@ def test_the_peak_is_products_and_nothing_else(tmp_path):
     assert loop >= 8 and text.count("LDG") == 0 and loop / text.count(";") > 0.1
 
 
-def test_each_instruction_that_the_rule_offers_is_measured():
-    assert list_instructions(conv_kernel(1, 9, 64, TARGET), TARGET) == list(
-        instructions(SMALLEST, has_warpgroups=True)
-    )
-    assert list_instructions(conv_kernel(1, 5, 64, TARGET), TARGET) == [MMA]
-    assert instructions(PRODUCT, has_warpgroups=False) == (MMA,)
+def test_variants_are_what_the_rule_offers_and_by_hand_first():
+    func = conv_kernel(1, 9, 64, TARGET)
+    variants = [choices for choices, _ in list_variants(func, TARGET)]
+    assert variants[0] == choices_of(func, TARGET.id)
+    assert [v["instruction"] for v in variants].count(WGMMA) > 1
+    assert {MMA, WGMMA} == {v["instruction"] for v in variants}
+    assert len({tuple(v.items()) for v in variants}) == len(variants) > 8
+    for choices, _ in list_variants(conv_kernel(1, 5, 64, TARGET), TARGET):
+        assert "instruction" not in choices
 
 
 @needs_cuobjdump
 @pytest.mark.slow
 def test_a_kernel_compiles_with_each_instruction():
-    func = conv_kernel(1, 9, 64, TARGET)
-    assert all(build_kernel(func, TARGET, name) for name in list_instructions(func, TARGET))
+    variants = list_variants(conv_kernel(1, 9, 64, TARGET), TARGET)
+    first = {choices["instruction"]: schedule for choices, schedule in reversed(variants)}
+    assert all(build_kernel(schedule, TARGET) for schedule in first.values())
 
 
 @needs_cuobjdump
@@ -86,8 +95,7 @@ def test_a_layer_is_prepared_with_what_it_must_give(tmp_path):
     from benchmarks.gpu.prepare import make_layer
 
     prepare([SMALLEST], tmp_path, TARGET, lambda _: None)
-    for instruction in (MMA, WGMMA):
-        assert SMALLEST.file(tmp_path, instruction).stat().st_size
+    assert {name.split()[0] for name in SMALLEST.files(tmp_path)} == {MMA, WGMMA}
     stored = dict(np.load(SMALLEST.operands(tmp_path)))
     kernel = make_layer(LAYERS[SMALLEST], SMALLEST.batch, TARGET)
     arrays = [draw_words(tuple(stored["data"])), *kernel.constants]
@@ -179,10 +187,11 @@ def timer(tmp_path, monkeypatch):
 
 
 def write_product(folder, kernel):
+    PRODUCT.place(folder).mkdir(exist_ok=True)
     write_operands(PRODUCT.operands(folder), kernel)
     func = serialize(schedule(kernel.func, TARGET.id).func).with_attr("global_symbol", "main")
     library = tvm.compile(IRModule({"main": func}), get_target("x86-64").to_tvm())
-    library.export_library(str(PRODUCT.file(folder, MMA)))
+    library.export_library(str(PRODUCT.place(folder) / "mma.so"))
 
 
 def test_a_kernel_is_checked_and_timed(timer, tmp_path):
@@ -209,14 +218,16 @@ def lenet(tmp_path):
 
 
 def test_a_network_is_checked_and_timed(lenet, timer, tmp_path):
-    lenet.save(THROUGHPUT.file(tmp_path, MMA))
+    path = THROUGHPUT.place(tmp_path) / "mma.bnn"
+    path.parent.mkdir()
+    lenet.save(path)
     with graphs_here() as graphs:
         found = timer.time_network(THROUGHPUT)
     assert graphs.recorded and set(found.seconds) >= {MMA, results.PEER}
     assert [k.name for k in found.kernels] == [k.name for k in lenet.manifest.kernels]
     recorded = lenet.recording
     moved = dataclasses.replace(recorded, outputs=(recorded.outputs[0] + 1,))
-    dataclasses.replace(lenet, selftest=moved.to_files()).save(THROUGHPUT.file(tmp_path, MMA))
+    dataclasses.replace(lenet, selftest=moved.to_files()).save(path)
     with graphs_here(), pytest.raises(WrongNumbersError, match="differ by 1 "):
         timer.time_network(THROUGHPUT)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tvm
 from cuda_harness import gpu_architecture, needs_nvcc
-from cuda_kernels_harness import conv_kernel, list_instructions
+from cuda_kernels_harness import conv_kernel
 from cuda_serial_harness import operands, run_serially
 
 import bnn_tvm
-from benchmarks.gpu.prepare import build_kernel
+from benchmarks.gpu.prepare import build_kernel, list_variants
 from bnn_tvm.benchmark.bench import bench
 from bnn_tvm.benchmark.measure import Plan
 from bnn_tvm.device import LocalDevice
@@ -73,14 +73,14 @@ def test_networks_give_the_processors_numbers(name, batch):
 
 
 @pytest.mark.parametrize("size", [7, 14])
-def test_every_instruction_counts_the_same(size):
+def test_every_instruction_and_tile_counts_the_same(size):
     target = get_target(GPU)
     func = conv_kernel(2, size, 128, target)
     arrays = operands(func)
     (expected,) = run_serially(func, arrays)
-    for instruction in list_instructions(func, target):
+    for _, schedule in list_variants(func, target):
         tensors = [tvm.runtime.tensor(array, tvm.cuda(0)) for array in [*arrays, 0 * expected]]
-        build_kernel(func, target, instruction).jit()["main"](*tensors)
+        build_kernel(schedule, target).jit()["main"](*tensors)
         np.testing.assert_array_equal(tensors[-1].numpy(), expected)
 
 
