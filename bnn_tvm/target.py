@@ -163,9 +163,10 @@ class Target:
     @property
     def skips_rows(self) -> bool:
         """Tell whether layers on bits read no padding above and below, but know what it counts."""
+        by_word = self.counts_words or self.counts_pairs
         by_byte = self.native_popcount == "pshufb" and self.has_vector_rules
         along_k = self.counts_along_k and self.architecture == "aarch64"
-        return self.counts_words or by_byte or along_k
+        return by_word or by_byte or along_k
 
     @property
     def skips_columns(self) -> bool:

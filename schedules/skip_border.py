@@ -115,9 +115,15 @@ def _is_sum(block: SBlock) -> bool:
 
 
 def _conditions_in(block: SBlock) -> list[Any]:
+    """List the conditions of a sum, each once: two words of a place have the same."""
     calls: list[Call] = []
     tvm_ffi.structural_walk(block.body, (Call, calls.append))
-    return [part for call in calls if _is_conditional(call) for part in _parts(call.args[0])]
+    parts = [part for call in calls if _is_conditional(call) for part in _parts(call.args[0])]
+    return [part for nth, part in enumerate(parts) if not _has_equal(parts[:nth], part)]
+
+
+def _has_equal(parts: list[Any], wanted: Any) -> bool:
+    return any(tvm_ffi.structural_equal(part, wanted) for part in parts)
 
 
 def _is_conditional(call: Call) -> bool:

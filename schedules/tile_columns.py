@@ -100,7 +100,8 @@ def _copy(body: Any) -> Any:
         fresh.update((match.buffer, _copy_buffer(match.buffer)) for match in block.match_buffers)
 
     note_loop = (tirx.For, lambda loop: note(loop.loop_var))
-    tvm_ffi.structural_walk(body, [note_loop, (SBlock, note_block)])
+    note_value = (tirx.Bind, lambda bind: note(bind.var))
+    tvm_ffi.structural_walk(body, [note_loop, note_value, (SBlock, note_block)])
     return substitute(body, fresh)
 
 

@@ -42,6 +42,29 @@ def carry_of(before: Expr, middle: Expr, after: Expr) -> Expr:
 tirx.op.register_intrin_lowering(CARRY, "default", f=lambda call: carry_of(*call.args))
 
 
+def come_in_pairs(words: int) -> bool:
+    """Tell whether so many words of one place can be counted two at a time."""
+    return words % 2 == 0
+
+
+def start_pairs(ones: np.ndarray, bits: int) -> np.ndarray:
+    """Give the states that `count_pairs` starts from where some of its bits are counted already.
+
+    Parameters
+    ----------
+    ones : numpy.ndarray
+        How many of those are 1.
+    bits : int
+        How many there are, counted already or not.
+
+    Returns
+    -------
+    numpy.ndarray
+        (2, *shape of the ones) int32: parities, and what is left of the number of carries.
+    """
+    return np.stack([ones & 1, bits // 2 - (ones >> 1)]).astype(np.int32)
+
+
 def count_pairs(
     shape: tuple[int, ...],
     inner: tuple[int, ...],

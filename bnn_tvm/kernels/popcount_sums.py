@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tvm import te, tirx
 from tvm.ir import Expr
 
-from .carry_save import count_pairs
+from .carry_save import come_in_pairs, count_pairs
 from .geometry import Extents
 from .integers import Integers
 from .stages import ACCUMULATE, PARTIAL
@@ -68,7 +68,7 @@ def sum_popcounts(
     """
     extents = (*inner, planes.data, planes.weight, words)
     in_bytes = word_dtype == "uint8"
-    carry_save = carry_save and not in_bytes and words % 2 == 0
+    carry_save = carry_save and not in_bytes and come_in_pairs(words)
     if not in_bytes and planes == Planes():
         if carry_save:
             return count_pairs(shape, extents, disagree, word_dtype, ACCUMULATE)

@@ -35,7 +35,8 @@ def start_sums(func: tirx.PrimFunc, skipped: SkippedBorder) -> tirx.PrimFunc:
     ----------
     func : PrimFunc
         Made of `bitserial_conv` that skips the border, not scheduled yet. A parameter of the name
-        `SKIPPED` holds (classes of positions along each axis, ..., output blocks, lanes).
+        `SKIPPED` holds (classes of positions along each axis, ..., output blocks, lanes); of sums
+        that have several numbers, such as those of `count_pairs`, one such table after the other.
     skipped : SkippedBorder
     """
     table = next(param for param in func.params if param.name == SKIPPED)
@@ -44,13 +45,22 @@ def start_sums(func: tirx.PrimFunc, skipped: SkippedBorder) -> tirx.PrimFunc:
     def start(block: SBlock) -> SBlock:
         if str(block.name_hint) != ACCUMULATE:
             return block
-        sums, (_, *position, blocks, lane) = block.init.buffer, block.init.indices
-        first = table[(*_classes(position, inside), blocks, lane)].astype(sums.dtype)
-        init = tirx.BufferStore(sums, first, block.init.indices)
+        stores = _stores_in(block.init)
+        tables = [[nth] if len(stores) > 1 else [] for nth in range(len(stores))]
+        init = tirx.stmt_seq(*map(start_with, stores, tables))
         # The table is not among the reads: what adds to the sums would announce it too.
         return SBlock(block.iter_vars, block.reads, block.writes, block.name_hint, block.body, init)
 
+    def start_with(store: tirx.BufferStore, nth: list[int]) -> tirx.BufferStore:
+        _, *position, blocks, lane = store.indices
+        number = table[(*nth, *_classes(position, inside), blocks, lane)]
+        return tirx.BufferStore(store.buffer, number.astype(store.buffer.dtype), store.indices)
+
     return func.with_body(tvm_ffi.structural_map(func.body, (SBlock, start)))
+
+
+def _stores_in(init: tirx.Stmt) -> list[tirx.BufferStore]:
+    return list(init.seq) if isinstance(init, tirx.SeqStmt) else [init]
 
 
 def _classes(position: Sequence[Expr], inside: Sequence[tuple[int, int]]) -> list[Expr]:

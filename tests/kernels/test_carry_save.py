@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tvm import te
 from tvm.s_tir import Schedule
 
-from bnn_tvm.kernels.carry_save import carry_of, count_pairs
+from bnn_tvm.kernels.carry_save import carry_of, count_pairs, start_pairs
 from bnn_tvm.target import get_target
 
 TARGET = "x86-64-vpopcntdq"
@@ -68,6 +68,13 @@ def test_extreme_words(word):
     words = np.full((3, 4, 16), word, np.uint32)
     executable = build(count_kernel(16, 3, 4), 16)
     np.testing.assert_array_equal(run(executable, words), count_bits(words))
+
+
+def test_states_that_counting_starts_from_stand_for_ones():
+    ones, bits = np.arange(65), 64
+    parity, rest = start_pairs(ones, bits)
+    assert set(parity) == {0, 1}
+    np.testing.assert_array_equal(2 * rest - parity, bits - ones)
 
 
 def test_a_step_carries_where_three_bits_hold_two_ones():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tvm_ffi
-from bnn_tvm.schedules import schedule_kernel
+from bnn_tvm.schedules import RULES, Record, schedule_kernel
+from bnn_tvm.schedules.choices import walk
+from bnn_tvm.schedules.rule import find_rule
 from relax_harness import (
     assert_same,
     kernels_of_kind,
@@ -19,15 +21,18 @@ from relax_harness import (
 from tvm import relax, tirx
 from tvm.ir import Call
 
+from bnn_tvm.build import schedule_module
+from bnn_tvm.kernels.signature import kernel_signature
 from bnn_tvm.kernels.stages import PADDED
 from bnn_tvm.target import get_target
 
 op = relax.op
-# Words counted one by one, and bytes whose counts are summed in parts.
-TARGETS = ("x86-64-zen4", "x86-64-avx2")
-TARGET = TARGETS[0]
-# Two words a pixel, the last of them partly used, and so many that they have a loop of their own.
-FEW, MANY = 40, 300
+# Words counted one by one, pairs of words, and bytes whose counts are summed in parts.
+TARGETS = ("x86-64-zen4", "x86-64-vpopcntdq", "x86-64-avx2")
+TARGET, PAIRS = TARGETS[:2]
+# Two words a pixel, the last of them partly used, three, which are not counted in pairs, and so
+# many that they have a loop of their own.
+FEW, ODD, MANY = 40, 70, 300
 
 
 def convolve(channels, rank, padding, strides=1, kernel=3, value=-1.0, size=9, dilation=1):
@@ -68,7 +73,7 @@ def chooses_words(call) -> bool:
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("value", [-1.0, 1.0])
-@pytest.mark.parametrize("channels", [FEW, MANY])
+@pytest.mark.parametrize("channels", [FEW, ODD, MANY])
 @pytest.mark.parametrize(
     ("rank", "padding", "strides", "kernel", "dilation"),
     [
@@ -107,6 +112,22 @@ def test_tiles_of_any_number_fill_a_row(width, target):
     assert_same(run(mod, x), run_lowered(mod, x, target))
 
 
+@pytest.mark.parametrize("channels", [ODD, MANY])
+def test_pairs_are_counted_alike_by_all_schedules(channels):
+    """With a row of one tile and of several, and tiles that lack pixels."""
+    mod = convolve(channels, 2, (1, 1), size=7)
+    x = [random_floats(0, 1, channels, 7, 7)]
+    expected = run(mod, x)
+    lowered, target = lower(mod, PAIRS), get_target(PAIRS)
+    (kernel,) = kernels_of_kind(lowered, "bitserial_conv2d")
+    rule, _ = find_rule(RULES, kernel, target)
+    ways = [taken for taken, _ in walk(lambda choose: rule.apply(kernel, target, choose))]
+    assert len(ways) > 1
+    for taken in ways:
+        records = {kernel_signature(kernel): Record(rule.name, taken)}
+        assert_same(expected, run(schedule_module(lowered, target, records).mod, x, PAIRS))
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_more_border_than_image_is_right(target):
     """Each window has rows and columns in the border."""
@@ -115,8 +136,14 @@ def test_more_border_than_image_is_right(target):
     assert_same(run(mod, x), run_lowered(mod, x, target))
 
 
+@pytest.mark.parametrize(("size", "skips"), [(28, True), (56, False)])
+def test_pairs_skip_a_border_that_is_worth_asking_where_it_is(size, skips):
+    func = scheduled(convolve(FEW, 2, (1, 1), size=size), PAIRS)
+    assert is_padded(func) != skips
+
+
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("channels", [FEW, MANY])
+@pytest.mark.parametrize("channels", [FEW, ODD, MANY])
 def test_the_image_is_read_where_it_lies(channels, target):
     func = scheduled(convolve(channels, 2, (1, 1)), target)
     assert not is_padded(func)
