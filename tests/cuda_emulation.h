@@ -1,10 +1,9 @@
-// Runs the threads of a block of CUDA code as threads of a processor.
+// Runs the threads of a block of CUDA code in turn, each until it waits for others.
 //
 // Copies past the registers are made when they are waited for, or, if `copies_early`, at once: both
 // are allowed, and the code must be right with either. Products of a warpgroup are made when they
 // are waited for.
 #include <algorithm>
-#include <barrier>
 #include <bit>
 #include <cstdint>
 #include <cstdio>
@@ -12,18 +11,25 @@
 #include <cstring>
 #include <deque>
 #include <functional>
+#include <math.h>
 #include <memory>
-#include <thread>
 #include <type_traits>
+#include <ucontext.h>
 #include <utility>
 #include <vector>
 
+#define __CUDA_ARCH__ 900
 #define __device__
+#define __host__
+#define __align__(bytes) alignas(bytes)
+#define CUDART_INF_F INFINITY
 #define __global__
 #define __forceinline__ inline
 #define __restrict__
 #define __launch_bounds__(threads)
-#define __syncthreads() block_barrier->arrive_and_wait()
+#define __syncthreads() block_barrier.wait()
+#define threadIdx current->index
+#define blockIdx current_block
 
 using std::max;
 using std::min;
@@ -43,48 +49,23 @@ struct uint2 {
 struct uint4 {
   unsigned x, y, z, w;
 };
+struct float2 {
+  float x, y;
+};
+struct float4 {
+  float x, y, z, w;
+};
 inline int2 make_int2(int x, int y) { return {x, y}; }
 inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 
 constexpr int warp_size = 32, most_warps = 32;
-constexpr std::size_t dynamic_bytes = 227 << 10, static_bytes = 16 << 10;
+constexpr std::size_t dynamic_bytes = 227 << 10, static_bytes = 16 << 10,
+                      stack_bytes = 64 << 10;
 
-inline thread_local Place threadIdx, blockIdx;
 inline bool copies_early = false;
 inline unsigned char* shared_memory;
-inline std::unique_ptr<std::barrier<>> block_barrier;
-inline std::vector<std::unique_ptr<std::barrier<>>> warp_barriers;
 inline std::int64_t exchanged[most_warps][warp_size];
-
-inline int __popc(unsigned word) { return std::popcount(word); }
-inline unsigned __activemask() { return ~0u; }
-inline unsigned __cvta_generic_to_shared(const void* at) {
-  return static_cast<unsigned>(static_cast<const unsigned char*>(at) - shared_memory);
-}
-
-// All lanes of a warp show a value and look at those of others.
-template <typename Look>
-auto look_at_lanes(std::int64_t value, Look look) {
-  auto& barrier = *warp_barriers[threadIdx.y];
-  exchanged[threadIdx.y][threadIdx.x] = value;
-  barrier.arrive_and_wait();
-  const auto seen = look(exchanged[threadIdx.y]);
-  barrier.arrive_and_wait();
-  return seen;
-}
-inline int __shfl_sync(unsigned, int value, int lane, int) {
-  return look_at_lanes(value, [=](auto& lanes) { return static_cast<int>(lanes[lane % warp_size]); });
-}
-inline int __shfl_down_sync(unsigned mask, int value, int by, int width) {
-  return __shfl_sync(mask, value, min(threadIdx.x + by, warp_size - 1), width);
-}
-inline unsigned __ballot_sync(unsigned, bool vote) {
-  return look_at_lanes(vote, [](auto& lanes) {
-    unsigned word = 0;
-    for (int lane = 0; lane < warp_size; ++lane) word |= static_cast<unsigned>(lanes[lane]) << lane;
-    return word;
-  });
-}
+inline Place current_block;
 
 struct Copy {
   unsigned to;
@@ -95,46 +76,141 @@ struct Copy {
     std::memcpy(shared_memory + to, from, read);
   }
 };
-inline thread_local std::vector<Copy> copies;
-inline thread_local std::deque<std::vector<Copy>> groups_of_copies;
+
+// A thread of the block, and what it has started.
+struct Thread {
+  ucontext_t context;
+  std::unique_ptr<unsigned char[]> stack;
+  Place index;
+  int warp, lane;
+  bool done;
+  std::vector<Copy> copies;
+  std::deque<std::vector<Copy>> groups_of_copies;
+  std::vector<std::function<void()>> products;
+};
+inline Thread* current;
+inline ucontext_t scheduler;
+// Counts what lets threads go on: all wait forever once that stands still.
+inline long progress;
+
+// Threads that wait for each other until all are there.
+struct Barrier {
+  int threads = 0, waiting = 0, times = 0;
+  void wait() {
+    const int before = times;
+    if (++waiting == threads) {
+      waiting = 0;
+      ++times;
+      ++progress;
+    }
+    while (times == before) swapcontext(&current->context, &scheduler);
+  }
+};
+inline Barrier block_barrier, warp_barriers[most_warps];
+
+using half = _Float16;
+using __half = half;
+struct __half2 {
+  half x, y;
+};
+inline half __float2half(float number) { return static_cast<half>(number); }
+inline half __float2half_rn(float number) { return static_cast<half>(number); }
+inline float __half2float(half number) { return number; }
+inline bool __hgt(half a, half b) { return a > b; }
+inline bool __hlt(half a, half b) { return a < b; }
+inline float __uint_as_float(unsigned word) { return std::bit_cast<float>(word); }
+inline int __popc(unsigned word) { return std::popcount(word); }
+inline unsigned __activemask() { return ~0u; }
+inline unsigned __cvta_generic_to_shared(const void* at) {
+  return static_cast<unsigned>(static_cast<const unsigned char*>(at) - shared_memory);
+}
+
+// All lanes of a warp show a value and look at those of others.
+template <typename Look>
+auto look_at_lanes(std::int64_t value, Look look) {
+  auto& lanes = exchanged[current->warp];
+  lanes[current->lane] = value;
+  warp_barriers[current->warp].wait();
+  const auto seen = look(lanes);
+  warp_barriers[current->warp].wait();
+  return seen;
+}
+template <typename Number>
+Number __shfl_sync(unsigned, Number value, int from, int) {
+  std::int64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof value);
+  bits = look_at_lanes(bits, [=](auto& lanes) { return lanes[from % warp_size]; });
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+template <typename Number>
+Number __shfl_down_sync(unsigned mask, Number value, int by, int width) {
+  return __shfl_sync(mask, value, min(current->lane + by, warp_size - 1), width);
+}
+inline unsigned __ballot_sync(unsigned, bool vote) {
+  return look_at_lanes(vote, [](auto& lanes) {
+    unsigned word = 0;
+    for (int i = 0; i < warp_size; ++i) word |= static_cast<unsigned>(lanes[i]) << i;
+    return word;
+  });
+}
 
 inline void copy(unsigned to, const void* from, int written, int read) {
-  copies.push_back({to, from, written, read});
-  if (copies_early) copies.back().make();
+  current->copies.push_back({to, from, written, read});
+  if (copies_early) current->copies.back().make();
 }
-inline void commit_copies() { groups_of_copies.push_back(std::exchange(copies, {})); }
+inline void commit_copies() {
+  current->groups_of_copies.push_back(std::exchange(current->copies, {}));
+}
 inline void wait_for_copies(std::size_t left) {
-  for (; groups_of_copies.size() > left; groups_of_copies.pop_front())
+  auto& groups = current->groups_of_copies;
+  for (; groups.size() > left; groups.pop_front())
     if (!copies_early)
-      for (const Copy& waiting : groups_of_copies.front()) waiting.make();
+      for (const Copy& waiting : groups.front()) waiting.make();
 }
 
-// Counts the ones that a row and a column of 256 bits share.
+// What a row and a column of 8 words give: the ones that both have, or sums of products.
 inline int count(const unsigned* row, const unsigned* column) {
   int ones = 0;
   for (int word = 0; word < 8; ++word) ones += std::popcount(row[word] & column[word]);
   return ones;
 }
+template <typename Number>
+float multiply(const unsigned* row, const unsigned* column) {
+  constexpr int length = 8 * sizeof(unsigned) / sizeof(Number);
+  Number a[length], w[length];
+  std::memcpy(a, row, sizeof a);
+  std::memcpy(w, column, sizeof w);
+  float sum = 0;
+  for (int i = 0; i < length; ++i) sum += static_cast<float>(a[i]) * static_cast<float>(w[i]);
+  return sum;
+}
 
-// mma.m16n8k256: the lanes have words of rows `lane / 4` and 8 more, and of column `lane / 4`.
-inline void multiply_warp(
-    int* c, unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned w0, unsigned w1) {
+// mma.m16n8, of 8 words of K: lanes have words of rows `lane / 4` and 8 more, and of column `lane / 4`.
+template <typename Sum>
+void multiply_warp(
+    Sum* c, Sum (*dot)(const unsigned*, const unsigned*), unsigned a0, unsigned a1, unsigned a2,
+    unsigned a3, unsigned w0, unsigned w1) {
   const unsigned words[] = {a0, a1, a2, a3, w0, w1};
   unsigned rows[16][8], columns[8][8];
   for (int i = 0; i < 6; ++i)
     look_at_lanes(words[i], [&, i](auto& lanes) {
-      for (int lane = 0; lane < warp_size; ++lane) {
-        const auto word = static_cast<unsigned>(lanes[lane]);
+      for (int other = 0; other < warp_size; ++other) {
+        const auto word = static_cast<unsigned>(lanes[other]);
         if (i < 4)
-          rows[lane / 4 + i % 2 * 8][lane % 4 + i / 2 * 4] = word;
+          rows[other / 4 + i % 2 * 8][other % 4 + i / 2 * 4] = word;
         else
-          columns[lane / 4][lane % 4 + (i - 4) * 4] = word;
+          columns[other / 4][other % 4 + (i - 4) * 4] = word;
       }
       return 0;
     });
+  const int lane = current->lane;
   for (int i = 0; i < 4; ++i)
-    c[i] += count(rows[threadIdx.x / 4 + i / 2 * 8], columns[threadIdx.x % 4 * 2 + i % 2]);
+    c[i] += dot(rows[lane / 4 + i / 2 * 8], columns[lane % 4 * 2 + i % 2]);
 }
+
+// To 10 bits of mantissa, halves away from 0.
+inline unsigned round_to_tf32(unsigned bits) { return (bits + 0x1000) & ~0x1FFFu; }
 
 // The words of a row of K-major core matrices without swizzle, as a matrix descriptor finds them.
 inline void read_row(std::uint64_t descriptor, int row, unsigned* words) {
@@ -146,41 +222,74 @@ inline void read_row(std::uint64_t descriptor, int row, unsigned* words) {
   }
 }
 
-inline thread_local std::vector<std::function<void()>> products;
-
 // wgmma.m64nNk256: a warp has 16 of the rows, its lanes have sums as those of mma do.
 inline void multiply_group(int* c, int width, std::uint64_t a, std::uint64_t w) {
   const auto differs = [](auto& lanes) { return *std::max_element(lanes, lanes + 32) != lanes[0]; };
   if (look_at_lanes(a, differs) || look_at_lanes(w, differs)) std::abort();
-  products.push_back([=] {
+  const int warp = current->warp, lane = current->lane;
+  current->products.push_back([=] {
     for (int i = 0; i < width / 2; ++i) {
       unsigned row[8], column[8];
-      read_row(a, threadIdx.y % 4 * 16 + threadIdx.x / 4 + i / 2 % 2 * 8, row);
-      read_row(w, i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2, column);
+      read_row(a, warp % 4 * 16 + lane / 4 + i / 2 % 2 * 8, row);
+      read_row(w, i / 4 * 8 + lane % 4 * 2 + i % 2, column);
       c[i] += count(row, column);
     }
   });
 }
 inline void wait_for_products() {
-  for (const auto& product : std::exchange(products, {})) product();
+  for (const auto& product : std::exchange(current->products, {})) product();
+}
+
+inline std::function<void()> kernel_of_threads;
+
+inline void run_thread() {
+  kernel_of_threads();
+  current->done = true;
+  ++progress;
+  setcontext(&scheduler);
+}
+
+// Lets the threads of a block take turns until all are done.
+inline void run_block(std::vector<Thread>& threads) {
+  block_barrier = {static_cast<int>(threads.size())};
+  for (auto& barrier : warp_barriers) barrier = {warp_size};
+  for (Thread& thread : threads) {
+    getcontext(&thread.context);
+    thread.context.uc_stack.ss_sp = thread.stack.get();
+    thread.context.uc_stack.ss_size = stack_bytes;
+    makecontext(&thread.context, run_thread, 0);
+    thread.done = false;
+  }
+  for (std::size_t done = 0; done < threads.size();) {
+    const long before = progress;
+    done = 0;
+    for (Thread& thread : threads) {
+      current = &thread;
+      if (!thread.done) swapcontext(&scheduler, &thread.context);
+      done += thread.done;
+    }
+    if (progress == before) {
+      std::fprintf(stderr, "emulation: threads wait for others that are done\n");
+      std::abort();
+    }
+  }
 }
 
 // Runs the blocks of one launch one after the other.
-template <typename Kernel>
-void launch(Place blocks, int warps, Kernel kernel) {
+inline void launch(Place blocks, Place block, std::function<void()> kernel) {
+  const int count = block.x * block.y * block.z;
+  if (count % warp_size || count / warp_size > most_warps) std::abort();
   std::vector<unsigned char> memory(dynamic_bytes + static_bytes, 0xA5);
   shared_memory = memory.data();
-  block_barrier = std::make_unique<std::barrier<>>(warps * warp_size);
-  warp_barriers.clear();
-  for (int warp = 0; warp < warps; ++warp)
-    warp_barriers.push_back(std::make_unique<std::barrier<>>(warp_size));
-  for (int block = 0; block < blocks.x * blocks.y * blocks.z; ++block) {
-    std::vector<std::jthread> threads;
-    for (int thread = 0; thread < warps * warp_size; ++thread)
-      threads.emplace_back([=] {
-        threadIdx = {thread % warp_size, thread / warp_size, 0};
-        blockIdx = {block % blocks.x, block / blocks.x % blocks.y, block / blocks.x / blocks.y};
-        kernel();
-      });
+  kernel_of_threads = std::move(kernel);
+  std::vector<Thread> threads(count);
+  for (int i = 0; i < count; ++i) {
+    threads[i].stack.reset(new unsigned char[stack_bytes]);
+    threads[i].index = {i % block.x, i / block.x % block.y, i / block.x / block.y};
+    threads[i].warp = i / warp_size, threads[i].lane = i % warp_size;
+  }
+  for (int i = 0; i < blocks.x * blocks.y * blocks.z; ++i) {
+    current_block = {i % blocks.x, i / blocks.x % blocks.y, i / blocks.x / blocks.y};
+    run_block(threads);
   }
 }

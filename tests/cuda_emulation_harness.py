@@ -27,11 +27,13 @@ from bnn_tvm.cuda import code_generator
 from bnn_tvm.target import CudaTarget, get_target
 
 _HEADER = Path(__file__).with_name("cuda_emulation.h")
-_ASM = re.compile(r"asm volatile\((.*?)\);", re.DOTALL)
-_OPERAND = re.compile(r'"\+?[rln]"\((.*?)\)(?=\s*[,:]|\s*$)', re.DOTALL)
+_ASM = re.compile(r"asm(?: volatile)?\((.*?)\);", re.DOTALL)
+_OPERAND = re.compile(r'"[+=]?[rlnf]"\((.*?)\)(?=\s*[,:]|\s*$)', re.DOTALL)
 _KERNEL = re.compile(r'extern "C" __global__ void __launch_bounds__\((\d+)\) (\w+)\(([^)]*)\) \{')
 _DYNAMIC = "extern __shared__ __align__(64) uchar buf_dyn_shmem_ptr[];"
 _STATIC = re.compile(r"__shared__ alignas\(64\) (\w+) (\w+)\[(\d+)\];")
+_CUDA_HEADER = re.compile(r"#include <(cuda\w*|math_constants)\.h>")
+_DOTS = {"b1.b1": "count", "f16.f16": "multiply<half>", "tf32.tf32": "multiply<float>"}
 # What holds for machine code of sm_90a only.
 _WARPGROUPS = "__CUDA_ARCH_FEAT_SM90_ALL"
 
@@ -67,7 +69,7 @@ def run_emulated(
     (scheduled,) = schedule.mod.functions.values()
     code = _generate(scheduled, gpu)
     buffers, launches = _write_launches(scheduled, code)
-    library = _compile(_to_cpp(code) + launches, folder, has_warpgroups)
+    library = ctypes.CDLL(str(compile_emulated(code, launches, folder, has_warpgroups)))
     memory = {f"{name}_ptr": array for name, array in _allocate(scheduled, arrays).items()}
     pointers = [memory[name].ctypes.data_as(ctypes.c_void_p) for name in buffers]
     library.run((ctypes.c_void_p * len(pointers))(*pointers), copies_early)
@@ -104,7 +106,7 @@ def _zeros(buffer: tirx.Var) -> np.ndarray:
 
 def _to_cpp(code: str) -> str:
     """Replace what only a compiler for GPUs takes."""
-    code = _ASM.sub(lambda asm: _instruction(asm[1]), code.replace("#include <cuda.h>", ""))
+    code = _ASM.sub(lambda asm: _instruction(asm[1]), _CUDA_HEADER.sub("", code))
     code = code.replace(_DYNAMIC, "uchar* buf_dyn_shmem_ptr = shared_memory;")
     used = "dynamic_bytes"
 
@@ -133,8 +135,11 @@ def _instruction(asm: str) -> str:
         return f"multiply_group(c, {width[1]}, {operands[-2]}, {operands[-1]});"
     if "wgmma.wait_group" in asm:
         return "wait_for_products();"
+    if "cvt.rna.tf32" in asm:
+        return "rounded = round_to_tf32(bits);"
     if "mma.sync" in asm:
-        return f"multiply_warp(c, {', '.join(operands[4:])});"
+        dot = next(dot for form, dot in _DOTS.items() if form in asm)
+        return f"multiply_warp(c, {dot}, {', '.join(operands[4:])});"
     assert "fence" in asm, asm
     return ""
 
@@ -149,11 +154,12 @@ def _write_launches(scheduled: tirx.PrimFunc, code: str) -> tuple[list[str], str
     for stage, (threads, name, params) in zip(stages, kernels, strict=True):
         arguments = []
         for param in params.split(", "):
-            dtype, buffer = param.replace("__restrict__ ", "").rsplit(" ", 1)
+            dtype, buffer = _parameter(param)
             buffers += [] if buffer in buffers else [buffer]
             arguments.append(f"static_cast<{dtype}>(memory[{buffers.index(buffer)}])")
         run = f"[=] {{ {name}({', '.join(arguments)}); }}"
-        calls.append(f"launch({{{_blocks_of(stage)}}}, {threads} / warp_size, {run});")
+        block = f"{{warp_size, {threads} / warp_size, 1}}"
+        calls.append(f"launch({{{_blocks_of(stage)}}}, {block}, {run});")
     head = 'extern "C" void run(void** memory, bool early) { copies_early = early; '
     return buffers, f"{head}{' '.join(calls)} }}"
 
@@ -170,13 +176,27 @@ def _blocks_of(stage: tirx.Stmt) -> str:
     return ", ".join(str(extents[f"blockIdx.{axis}"]) for axis in "xyz")
 
 
-def _compile(source: str, folder: Path, has_warpgroups: bool) -> ctypes.CDLL:
-    code = folder / f"kernel{len(list(folder.glob('*.cpp')))}.cpp"
-    library = code.with_suffix(".so")
-    code.write_text(source)
+def compile_emulated(code: str, launches: str, folder: Path, has_warpgroups: bool = True) -> Path:
+    """Compile device code, and what launches it, for the processor; return the library."""
+    source = folder / f"kernel{len(list(folder.glob('*.cpp')))}.cpp"
+    library = source.with_suffix(".so")
+    source.write_text(_to_cpp(code) + launches)
     options = ["-std=c++20", "-O1", "-w", "-shared", "-fPIC", "-pthread"]
     defined = [f"-D{_WARPGROUPS}"] if has_warpgroups else []
-    command = ["g++", *options, *defined, "-o", str(library), str(code)]
+    command = ["g++", *options, *defined, "-o", str(library), str(source)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return ctypes.CDLL(str(library))
+    return library
+
+
+def list_kernels(code: str) -> list[tuple[str, list[tuple[str, str]]]]:
+    """List the kernels of device code by name, with the dtypes and names of their parameters."""
+    return [
+        (name, [_parameter(param) for param in params.split(", ")])
+        for _, name, params in _KERNEL.findall(code)
+    ]
+
+
+def _parameter(text: str) -> tuple[str, str]:
+    dtype, name = text.replace("__restrict__ ", "").rsplit(" ", 1)
+    return dtype, name

@@ -64,5 +64,7 @@ def test_a_session_without_a_gpu_says_why(lenet, monkeypatch):
         raise OSError("libcuda.so.1: cannot open shared object file")
 
     monkeypatch.setattr(gpu, "load_cuda_library", missing)
-    with pytest.raises(DeviceError, match=r"sm_80 or newer.*libcuda\.so\.1.*NVIDIA's driver"):
+    with pytest.raises(
+        DeviceError, match=r"for sm_80 runs on a GPU.*libcuda\.so\.1.*NVIDIA's driver"
+    ):
         Session(lenet)

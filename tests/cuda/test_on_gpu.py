@@ -1,4 +1,7 @@
-"""What needs a GPU: numbers of kernels and of networks. docs/cuda.md says when it last ran."""
+"""What needs a GPU: numbers of kernels and of networks. docs/cuda.md says when it last ran.
+
+`test_emulated_card.py` runs some of it where there is none.
+"""
 
 from __future__ import annotations
 
@@ -57,19 +60,22 @@ def test_lenet_gives_the_processors_numbers(batch):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("batch", [1, 8])
-def test_networks_give_the_processors_numbers(name, batch):
+@pytest.mark.parametrize(("batch", "size"), [(1, 32), (1, 64), (8, 64)])
+def test_networks_give_the_processors_numbers(name, batch, size):
     mxnet = pytest.importorskip("mxnet")
     from bnn_tvm.zoo.catalogue import get_model
 
     mxnet.random.seed(0)
     network = get_model(name)
     network.initialize()
-    shape = (batch, 3, 64, 64)
+    shape = (batch, 3, size, size)
     gpu, host = pair(network, shape)
-    x = images(shape)
-    expected = host.run(x)
-    np.testing.assert_allclose(gpu.run(x), expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+    # The second run replays what the first one captured.
+    for seed in range(2):
+        x = images(shape, seed)
+        expected = host.run(x)
+        atol = 1e-3 * np.abs(expected).max()
+        np.testing.assert_allclose(gpu.run(x), expected, rtol=1e-3, atol=atol)
 
 
 @pytest.mark.parametrize("size", [7, 14])
@@ -108,7 +114,7 @@ def test_bench_times_models_and_kernels_by_events(tmp_path):
     report = bench(path, [], LocalDevice.detect(), per_layer=True, plan=Plan(rounds=3))
     assert report.environment.gpu and "events" in report.model_timing
     times = [report.models[0].seconds, *(kernel.seconds for kernel in report.kernels)]
-    assert all(0 < seconds.median < 1e-2 for seconds in times)
+    assert all(seconds.median > 0 for seconds in times)
 
 
 def test_tuning_measures_schedules_on_the_card(tmp_path):
