@@ -27,7 +27,7 @@ from .cuda_rows import LANES, LOCAL, merge_lanes, write_in_rows
 from .cuda_splice import cut_stage, paste_stage
 from .cuda_split import GLOBAL, count_ones_of_rows, write_split
 from .cuda_tiles import GemmSize, GemmTile, list_stages, rank_gemm_tiles, rank_group_tiles
-from .cuda_wgmma import lay_weights, lay_windows, multiply_by_group
+from .cuda_wgmma import OVERLAPPED, lay_weights, lay_windows, multiply_by_group
 from .outputs import find_outputs
 from .steps import extent, find_block, spatial_extents, unroll_all
 
@@ -35,6 +35,8 @@ from .steps import extent, find_block, spatial_extents, unroll_all
 _MOST_AT_ONCE = 4
 _INSIDE, _APART = "inside", "apart"
 _SPLITS = (1, 2, 4, 8)
+# Steps in shared memory: one that is copied, one that is begun and one that is still multiplied.
+_FEWEST_OVERLAPPED = 3
 # Who multiplies: a warp out of registers, or four out of shared memory.
 _BY_WARP, _BY_GROUP = "mma", "wgmma"
 
@@ -57,6 +59,11 @@ class _Division:
     parts: int
     splits: int
     stages: int
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether a step may be multiplied, by warpgroups, while the next is waited for."""
+        return self.tile.in_groups and self.stages >= _FEWEST_OVERLAPPED
 
     @property
     def warps(self) -> int:
@@ -174,8 +181,8 @@ def _multiply(sch: Schedule, division: _Division, target: CudaTarget) -> LoopRV:
     for copied, at_once in ((windows, vector), (weights, most)):
         sch.compute_at(copied, step, preserve_unit_loops=True)
         _copy_together(sch, copied, division.warps, at_once)
-    _copy_ahead(sch, step, division.stages, target)
-    _multiply_tiles(sch, accumulate, step, tile, target)
+    _copy_ahead(sch, step, division, target)
+    _multiply_tiles(sch, accumulate, step, division, target)
     return block_columns
 
 
@@ -201,16 +208,17 @@ def _sum_in_steps(sch: Schedule, block: SBlockRV) -> LoopRV:
 
 
 def _multiply_tiles(
-    sch: Schedule, block: SBlockRV, step: LoopRV, tile: GemmTile, target: CudaTarget
+    sch: Schedule, block: SBlockRV, step: LoopRV, division: _Division, target: CudaTarget
 ) -> None:
     """Let tensor cores multiply what a warp has of one step."""
+    tile = division.tile
     i, *_, group, lane = sch.get_loops(block)[-6:]
     words = extent(sch, group), extent(sch, lane)
     form = _form(sch)
     init = sch.decompose_reduction(block, step)
     unroll_all(sch, sch.get_loops(init)[-7:])
     if tile.in_groups:
-        sch.tensorize(i, multiply_by_group(tile.columns, *words))
+        sch.tensorize(i, multiply_by_group(tile.columns, *words, not division.overlaps))
     elif form not in (AND, XOR) or form == target.gpu.b1_mma:
         sch.tensorize(i, multiply_tiles(form, tile.rows, tile.columns, *words))
 
@@ -224,11 +232,17 @@ def _copy_together(sch: Schedule, block: SBlockRV, warps: int, vector: int) -> N
     sch.vectorize(word)
 
 
-def _copy_ahead(sch: Schedule, step: LoopRV, stages: int, target: CudaTarget) -> None:
-    """Copy steps while earlier ones are multiplied, past the registers where the GPU can."""
-    ahead = stages - 1
+def _copy_ahead(sch: Schedule, step: LoopRV, division: _Division, target: CudaTarget) -> None:
+    """Copy steps while earlier ones are multiplied, past the registers where the GPU can.
+
+    Where one step is still multiplied while the next is waited for, its place is not free either.
+    """
+    ahead = division.stages - 1
     if ahead < 1:
         return
+    if division.overlaps:
+        sch.annotate(step, OVERLAPPED, division.tile.columns)
+        ahead -= 1
     sch.annotate(step, "software_pipeline_stage", [0, 0, ahead])
     sch.annotate(step, "software_pipeline_order", [0, 1, 2])
     if target.gpu.async_copy:

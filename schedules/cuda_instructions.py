@@ -21,11 +21,13 @@ from tvm.tirx import BufferStore, FloatImm, For, ForKind, IntImm
 from bnn_tvm.kernels.stages import PACK, WINDOWS
 from bnn_tvm.target import CudaTarget
 
-from .cuda_wgmma import SHOW_COPIES
+from .cuda_wgmma import OVERLAPPED, SHOW_COPIES, wait_for_products
 
 _IF = Op.get("prim.if_then_else")
 _BARRIER, _CUDA_CALL = Op.get("tirx.tvm_storage_sync"), Op.get("tirx.cuda.func_call")
+_STAGE, _ORDER = "software_pipeline_stage", "software_pipeline_order"
 _ASYNC = "software_pipeline_async_stages"
+_WAIT = "wait"
 _WARP = 32
 _COPIED_AT_ONCE = (4, 8, 16)  # bytes
 _ALL_LANES = 0xFFFFFFFF
@@ -52,7 +54,41 @@ def use_instructions(func: tirx.PrimFunc, target: CudaTarget) -> tirx.PrimFunc:
     body = tvm_ffi.structural_map(func.body, (For, _pack_by_vote))
     if target.gpu.async_copy:
         body = tvm_ffi.structural_map(body, (For, _copy_ahead))
+    body = tvm_ffi.structural_map(body, (For, _wait_a_step_later))
     return func.with_body(body)
+
+
+def _wait_a_step_later(loop: For) -> For:
+    """Wait for the products of a step when those of the next one are under way.
+
+    That is one stage more of the pipeline: until then nothing is copied over what is multiplied.
+    """
+    if OVERLAPPED not in loop.annotations:
+        return loop
+    *copies, multiply = loop.body.seq
+    columns = int(loop.annotations[OVERLAPPED])
+    is_last = tirx.EQ(loop.loop_var, loop.extent - 1)
+
+    def wait(block: SBlock) -> SBlock:
+        if not block.match_buffers:
+            return block
+        sums = next(m.buffer for m in block.match_buffers if m.buffer.scope() == "local")
+        after, before = (wait_for_products(sums, columns, running) for running in (0, 1))
+        body = tirx.IfThenElse(is_last, after, before)
+        return SBlock(
+            block.iter_vars, block.reads, block.writes, _WAIT, body, None, None,
+            block.match_buffers,
+        )  # fmt: skip
+
+    waiting = tvm_ffi.structural_map(multiply, (SBlock, wait))
+    *first, ahead = map(int, loop.annotations[_STAGE])
+    more = {_STAGE: [*first, ahead, ahead + 1], _ORDER: list(range(len(first) + 2))}
+    kept = {key: value for key, value in loop.annotations.items() if key != OVERLAPPED}
+    body = tirx.SeqStmt([*copies, multiply, waiting])
+    return For(
+        loop.loop_var, loop.min, loop.extent, loop.kind, body, loop.thread_binding,
+        {**kept, **more}, loop.step,
+    )  # fmt: skip
 
 
 def show_copies_before_barriers(func: tirx.PrimFunc) -> tirx.PrimFunc:

@@ -8,6 +8,7 @@ neighbouring bytes, which all banks of shared memory give at once: nothing has t
 from __future__ import annotations
 
 from tvm import tirx
+from tvm.backend.cuda.op import cuda_func_call
 from tvm.ir import Expr
 from tvm.s_tir import Schedule, TensorIntrin
 from tvm.s_tir.schedule import SBlockRV
@@ -24,6 +25,9 @@ WARPS = 4
 
 MOST_COLUMNS = 32
 """Tiles of 8 columns of one instruction, which takes any multiple of 16 columns."""
+
+OVERLAPPED = "software_pipeline_overlapped"
+"""Says of a loop over steps that nobody waits for their products yet, and their columns."""
 
 _PREFIX = "bnn.cuda.multiply_by_warpgroup"
 _HALVES, _PAIR = 2, 2
@@ -64,8 +68,7 @@ __device__ __forceinline__ void {name}(int* c, const void* row, const void* pair
         "{{{operands}}}, %{a}, %{w}, adds; }}"
         : {sums}
         : "l"(a + k * 16), "l"(w + k * 16));
-  asm volatile("wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 0;"
-               : {sums} : : "memory");
+  asm volatile("wgmma.commit_group.sync.aligned;{wait}" : {sums} : : "memory");
 #else
   rows += quad * 4;
   columns += group * 16 + quad * 4;
@@ -78,6 +81,14 @@ __device__ __forceinline__ void {name}(int* c, const void* row, const void* pair
                   bnn_word(columns + j * {stride} + 128));
 #endif
 }}"""
+_WAIT = "wgmma.wait_group.sync.aligned {running};"
+_WAIT_SOURCE = f"""
+__device__ __forceinline__ void {{name}}(int* c) {{{{
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  asm volatile("{_WAIT}" : {{sums}} : : "memory");
+#endif
+}}}}
+"""
 # Tensor cores read shared memory by a way of their own: what was copied must be made known to it.
 SHOW_COPIES = "bnn_show_copies_to_tensor_cores"
 _SHOW_SOURCE = f"""
@@ -131,7 +142,7 @@ def _lay_out(sch: Schedule, block: SBlockRV, place: IndexMap) -> None:
     sch.transform_block_layout(block, place)
 
 
-def multiply_by_group(columns: int, chunks: int, word: int) -> str:
+def multiply_by_group(columns: int, chunks: int, word: int, waits: bool) -> str:
     """Name the intrinsic by which a warpgroup multiplies 64 rows by tiles of 8 columns.
 
     Each of its warps has a tile of 16 rows, in which its threads sum what they do in
@@ -143,11 +154,13 @@ def multiply_by_group(columns: int, chunks: int, word: int) -> str:
         Tiles of 8 columns: an even number, `MOST_COLUMNS` or fewer.
     chunks, word : int
         Core matrices along K, and words of their rows: 8 or 16 in all.
+    waits : bool
+        Whether it ends when they are multiplied; else `wait_for_products` has to follow.
     """
     words = chunks * word
-    name = f"{_PREFIX}_{columns}x{words}"
+    name = f"{_PREFIX}_{columns}x{words}{'' if waits else '_later'}"
     if TensorIntrin.get(name, allow_missing=True) is None:
-        TensorIntrin.register(name, _describe(columns, words), _implement(columns, words))
+        TensorIntrin.register(name, _describe(columns, words), _implement(columns, words, waits))
     return name
 
 
@@ -178,10 +191,10 @@ def _describe(columns: int, words: int) -> tirx.PrimFunc:
     return without_unit_axes(describe)
 
 
-def _implement(columns: int, words: int) -> tirx.PrimFunc:
+def _implement(columns: int, words: int, waits: bool) -> tirx.PrimFunc:
     chunks, word = words // _CORE_WORDS, _CORE_WORDS
-    name = f"bnn_multiply_by_warpgroup_{columns}x{words}"
-    source = _source(name, columns, words)
+    name = f"bnn_multiply_by_warpgroup_{columns}x{words}{'' if waits else '_later'}"
+    source = _source(name, columns, words, waits)
 
     @T.prim_func(s_tir=True)
     def multiply(a_handle: T.handle, w_handle: T.handle, c_handle: T.handle) -> None:
@@ -221,7 +234,28 @@ def _implement(columns: int, words: int) -> tirx.PrimFunc:
     return multiply
 
 
-def _source(name: str, columns: int, words: int) -> str:
+def wait_for_products(sums: tirx.Var, columns: int, running: int) -> tirx.Stmt:
+    """Wait until no more than the products of so many steps are under way.
+
+    Parameters
+    ----------
+    sums : Var
+        The buffer of a thread's sums, as `multiply_by_group` has them.
+    columns : int
+        Its tiles of 8 columns.
+    running : int
+    """
+    name = f"bnn_wait_for_products_{columns}_{running}"
+    source = _WAIT_SOURCE.format(name=name, running=running, sums=_sums_of(columns))
+    return tirx.Evaluate(cuda_func_call(name, sums.access_ptr("rw"), source_code=source))
+
+
+def _sums_of(columns: int) -> str:
+    """Write a thread's sums as operands of an instruction."""
+    return ", ".join(f'"+r"(c[{i}])' for i in range(columns * COLUMNS // 2))
+
+
+def _source(name: str, columns: int, words: int, waits: bool) -> str:
     """Write the function of one thread."""
     sums = columns * COLUMNS // 2
     multiply = _MULTIPLY.format(
@@ -231,7 +265,8 @@ def _source(name: str, columns: int, words: int) -> str:
         tiles=columns,
         width=columns * COLUMNS,
         operands=", ".join(f"%{i}" for i in range(sums)),
-        sums=", ".join(f'"+r"(c[{i}])' for i in range(sums)),
+        sums=_sums_of(columns),
+        wait=f" {_WAIT.format(running=0)}" if waits else "",
         a=sums,
         w=sums + 1,
     )

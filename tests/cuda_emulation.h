@@ -87,6 +87,7 @@ struct Thread {
   std::vector<Copy> copies;
   std::deque<std::vector<Copy>> groups_of_copies;
   std::vector<std::function<void()>> products;
+  std::deque<std::vector<std::function<void()>>> groups_of_products;
 };
 inline Thread* current;
 inline ucontext_t scheduler;
@@ -236,8 +237,13 @@ inline void multiply_group(int* c, int width, std::uint64_t a, std::uint64_t w) 
     }
   });
 }
-inline void wait_for_products() {
-  for (const auto& product : std::exchange(current->products, {})) product();
+inline void commit_products() {
+  current->groups_of_products.push_back(std::exchange(current->products, {}));
+}
+inline void wait_for_products(std::size_t left) {
+  auto& groups = current->groups_of_products;
+  for (; groups.size() > left; groups.pop_front())
+    for (const auto& product : groups.front()) product();
 }
 
 inline std::function<void()> kernel_of_threads;

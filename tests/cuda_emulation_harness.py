@@ -133,8 +133,10 @@ def _instruction(asm: str) -> str:
     if "wgmma.mma_async" in asm:
         width = re.search(r"m64n(\d+)k256", asm)
         return f"multiply_group(c, {width[1]}, {operands[-2]}, {operands[-1]});"
-    if "wgmma.wait_group" in asm:
-        return "wait_for_products();"
+    if "wgmma.commit_group" in asm or "wgmma.wait_group" in asm:
+        commit = "commit_products();" if "commit_group" in asm else ""
+        left = re.search(r"wait_group.sync.aligned (\d)", asm)
+        return commit + (f"wait_for_products({left[1]});" if left else "")
     if "cvt.rna.tf32" in asm:
         return "rounded = round_to_tf32(bits);"
     if "mma.sync" in asm:

@@ -33,8 +33,11 @@ def without_instructions(name: str) -> CudaTarget:
 def scalar_intrinsics() -> Iterator[None]:
     """Let tensor-core intrinsics do what their descriptions say, for the time of a block."""
     with contextlib.ExitStack() as patches:
-        for module in (cuda_intrinsics, cuda_wgmma):
-            described = {"_implement": module._describe, "_PREFIX": f"{module._PREFIX}.test"}
+        for module, describe in (
+            (cuda_intrinsics, cuda_intrinsics._describe),
+            (cuda_wgmma, lambda columns, words, waits: cuda_wgmma._describe(columns, words)),
+        ):
+            described = {"_implement": describe, "_PREFIX": f"{module._PREFIX}.test"}
             patches.enter_context(mock.patch.multiple(module, **described))
         yield
 

@@ -62,6 +62,13 @@ def test_other_choices_count_the_same(wanted, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("early", [False, True])
+def test_copies_two_steps_ahead_of_products_under_way_count_the_same(early, tmp_path):
+    func = layer(8, 512, 32, (14, 14))
+    check(func, tmp_path, instruction="wgmma", stages=4, copies_early=early)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("tile", ["16x32 by 8x1", "16x32 by 4x2", "16x64 by 4x2"])
 def test_tiles_of_several_warpgroups_count_the_same(tile, tmp_path):
     check(layer(2, 128, 128, (8, 8)), tmp_path, instruction="wgmma", tile=tile)

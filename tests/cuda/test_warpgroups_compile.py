@@ -92,6 +92,16 @@ def test_copies_are_shown_to_tensor_cores_before_the_barrier(tmp_path):
         assert order[first - 3 : first] == ["DEPBAR.LE SB0", "FENCE.VIEW.ASYNC", "BAR.SYNC"]
 
 
+def test_a_step_is_waited_for_when_the_next_one_is_under_way(tmp_path):
+    """Its place in shared memory is not copied to before: that takes three of them."""
+    func = conv_kernel(64, 7, 512, HOPPER)
+    for stages, left in ((2, "0x0"), (3, "0x1"), (4, "0x1")):
+        code, _ = compiled(func, stages=stages)
+        text = "".join(disassemble(code, tmp_path).values())
+        *waits, last = re.findall(r"WARPGROUP\.DEPBAR\.LE gsb0, (0x\d)", text)
+        assert waits and set(waits) == {left} and last == "0x0"
+
+
 def test_later_gpus_get_ptx_without_warpgroups(tmp_path):
     code, _ = compiled(conv_kernel(1, 7, 512, HOPPER), splits=8)
     text = ptx(code, tmp_path)
