@@ -12,7 +12,13 @@ import typer
 from rich.console import Console
 
 from bnn_tvm.benchmark.measure import Plan
-from bnn_tvm.errors import BnnTvmError, DeviceError, InputError, ToolchainError
+from bnn_tvm.errors import (
+    BnnTvmError,
+    DeviceError,
+    InputError,
+    ToolchainError,
+    WrongNumbersError,
+)
 
 from .results import load, results_file, save
 from .work import ALL, Work
@@ -87,6 +93,8 @@ def time_case(title: str, rounds: RoundsOption = _ROUNDS, folder: FolderOption =
     path = results_file(folder, title)
     path.parent.mkdir(exist_ok=True)
     save(group, path)
+    if group.wrong:
+        raise WrongNumbersError(f"wrong numbers: {title}, by {'; '.join(group.wrong)}")
 
 
 @app.command()

@@ -97,13 +97,14 @@ def _over_peer(name: str, group: Group | None, limit: float) -> Bar:
     return Bar(name, limit, True, group.peer_over(group.fastest) if group else None)
 
 
-def _group_sheet(groups: Iterable[Group]) -> Sheet:
+def _group_sheet(groups: Sequence[Group]) -> Sheet:
     rows = [
         (group.title, label, *_figures(group, label))
         for group in groups
         for label in group.seconds
         if label not in LIMITS
     ]
+    rows += [(g.title, label, "wrong numbers", *[""] * 5) for g in groups for label in g.wrong]
     columns = ("what", "by", "time", "quartiles", "TOPS", "of peak", "GB/s", "peer / ours")
     return Sheet("Products, layers and networks", columns, rows)
 

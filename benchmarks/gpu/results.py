@@ -56,6 +56,8 @@ class Group:
         Of one call: two operations for each bit, all operands; 0 of networks.
     kernels : tuple of KernelTime
         Of a network, each alone, as they are by hand.
+    wrong : tuple of str
+        What was not timed, because its numbers are wrong.
     """
 
     title: str
@@ -64,6 +66,7 @@ class Group:
     operations: int = 0
     nbytes: int = 0
     kernels: tuple[KernelTime, ...] = ()
+    wrong: tuple[str, ...] = ()
 
     @property
     def fastest(self) -> str:

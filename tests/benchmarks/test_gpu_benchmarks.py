@@ -15,6 +15,7 @@ from cuda_graph_harness import compile_as_graph, graphs_here
 from cuda_harness import choices_of, disassemble, gpu_architecture, needs_cuobjdump
 from cuda_kernels_harness import conv_kernel
 from cuda_serial_harness import run_serially, schedule, serialize
+from tvm import te
 from tvm.ir import IRModule
 
 import bnn_tvm
@@ -203,8 +204,26 @@ def test_a_kernel_is_checked_and_timed(timer, tmp_path):
     constants = sum(array.nbytes for array in kernel.constants)
     assert found.nbytes == 64 * 2 * 4 + constants + 64 * 64 * 4
     write_product(tmp_path, dataclasses.replace(kernel, expected=kernel.expected + 1))
-    with pytest.raises(WrongNumbersError, match=f"{re.escape(PRODUCT.title)} by mma"):
+    with pytest.raises(WrongNumbersError, match=f"{re.escape(PRODUCT.title)}, by mma"):
         timer.time_kernel(PRODUCT)
+
+
+def test_what_is_wrong_is_not_timed_and_said(timer, tmp_path):
+    kernel = make_product(64, TARGET)
+    write_product(tmp_path, kernel)
+    func = te.create_prim_func(
+        [*map(placeholder_like, kernel.func.params[:3]), te.compute((64, 64), lambda i, j: i - j)]
+    )
+    library = tvm.compile(IRModule({"main": func.with_attr("global_symbol", "main")}))
+    library.export_library(str(PRODUCT.place(tmp_path) / "other.so"))
+    found = timer.time_kernel(PRODUCT)
+    assert found.wrong == ("other",) and "other" not in found.seconds
+    ((*_, last),) = [s.rows for s in report.sheets([found]) if s.title.startswith("Products")]
+    assert last[:3] == (PRODUCT.title, "other", "wrong numbers")
+
+
+def placeholder_like(param):
+    return te.placeholder(tuple(map(int, param.shape)), str(param.dtype), str(param.name))
 
 
 @pytest.fixture
