@@ -184,7 +184,9 @@ def timer(tmp_path, monkeypatch):
     monkeypatch.setattr(peers, "int8_product", lambda size: lambda: None)
     monkeypatch.setattr(peers, "half_resnet", lambda batch: lambda: None)
     limits = {results.PEAK: lambda: None, results.COPY: lambda: None}
-    return timing.Timer(tmp_path, Plan(rounds=2, warm_up=1, sample_seconds=1e-4), CARD, limits)
+    return timing.Timer(
+        tmp_path, Plan(rounds=2, warm_up=1, sample_seconds=1e-4, clock_seconds=1e-3), CARD, limits
+    )
 
 
 def write_product(folder, kernel):

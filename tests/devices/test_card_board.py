@@ -246,6 +246,7 @@ class Direct(contextlib.nullcontext):
         return self._service.answer(request)
 
 
+@pytest.mark.slow
 @needs_cuobjdump
 def test_what_is_uploaded_is_machine_code_for_the_target(tmp_path):
     recorder = Recorder()
