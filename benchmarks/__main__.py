@@ -7,21 +7,19 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from bnn_tvm.benchmark.measure import Plan
 from bnn_tvm.device import LocalDevice
-from bnn_tvm.errors import BnnTvmError, DeviceError, InputError
+from bnn_tvm.errors import DeviceError, InputError
 from bnn_tvm.package.atomic import write_atomically
 
 from .cases import Case, all_cases
+from .command_line import FolderOption, RoundsOption, run
 from .results import CaseResult, load_results, save_results
-
-# The base of Typer's usage errors lives in a place that moves between releases.
-_USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="benchmarks", help=__doc__, add_completion=False, pretty_exceptions_enable=False
@@ -29,7 +27,6 @@ app = typer.Typer(
 _FOLDER = Path("build/benchmarks")
 _RESULTS = "results.json"
 
-FolderOption = Annotated[Path, typer.Option("--folder", help="Where files are kept.")]
 OnlyOption = Annotated[
     list[str] | None,
     typer.Option("--only", help="Cases whose name holds this text; may be repeated."),
@@ -38,7 +35,6 @@ CoreOption = Annotated[
     list[int] | None,
     typer.Option("--core", help="Cores to time on, as many as threads; the last ones if left out."),
 ]
-RoundsOption = Annotated[int, typer.Option("--rounds", min=1, help="Samples of each entry.")]
 
 
 @app.command("list")
@@ -166,12 +162,7 @@ def _time_in_process(
 
 def main() -> int:
     """Run the command line; return its exit code."""
-    command = typer.main.get_command(app)
-    try:
-        return command.main(standalone_mode=False) or 0
-    except (BnnTvmError, _USAGE_ERROR) as exc:
-        print("error:", getattr(exc, "format_message", exc.__str__)(), file=sys.stderr)
-        return getattr(exc, "exit_code", 2)
+    return run(app)
 
 
 if __name__ == "__main__":

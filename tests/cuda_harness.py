@@ -138,3 +138,13 @@ def gpu_architecture() -> str:
             continue
         return target.id
     return ""
+
+
+def on_a_gpu() -> list[pytest.MarkDecorator]:
+    """Mark tests that need a GPU; whether there is one is asked only now."""
+    missing = "no NVIDIA GPU that works, of compute capability 7.5 to 9.0"
+    return [
+        pytest.mark.cuda,
+        needs_nvcc,
+        pytest.mark.skipif(not gpu_architecture(), reason=missing),
+    ]

@@ -6,37 +6,33 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from bnn_tvm.benchmark.measure import Plan
 from bnn_tvm.errors import (
-    BnnTvmError,
     DeviceError,
     InputError,
     ToolchainError,
     WrongNumbersError,
 )
 
+from ..command_line import FolderOption, RoundsOption, run
 from .results import load, results_file, save
 from .work import ALL, Work
 
-# The base of Typer's usage errors lives in a place that moves between releases.
-_USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
 # A work that takes longer is given up, seconds.
 _MOST_SECONDS = 120.0
 
 app = typer.Typer(
     name="benchmarks.gpu", help=__doc__, add_completion=False, pretty_exceptions_enable=False
 )
-FolderOption = Annotated[Path, typer.Option("--folder", help="Where files are kept.")]
 OnlyOption = Annotated[
     list[str] | None,
     typer.Option("--only", help="What has this text in its name; may be repeated."),
 ]
-RoundsOption = Annotated[int, typer.Option("--rounds", min=1, help="Samples of each entry.")]
 _FOLDER = Path("build/gpu-benchmarks")
 _ROUNDS, _SAMPLE_SECONDS = 20, 10e-3
 
@@ -119,12 +115,7 @@ def _select(only: list[str] | None) -> list[Work]:
 
 def main() -> int:
     """Run the command line; return its exit code."""
-    command = typer.main.get_command(app)
-    try:
-        return command.main(standalone_mode=False) or 0
-    except (BnnTvmError, _USAGE_ERROR) as exc:
-        print("error:", getattr(exc, "format_message", exc.__str__)(), file=sys.stderr)
-        return getattr(exc, "exit_code", 2)
+    return run(app)
 
 
 if __name__ == "__main__":

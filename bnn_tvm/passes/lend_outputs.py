@@ -26,10 +26,11 @@ def lend_outputs(mod: IRModule) -> IRModule:
     All parameters are said to lie at the same addresses in each call.
     """
     main = mod[MAIN]
+    results = results_of(main)
     values = {binding.var: binding.value for binding in bindings_of(main)}
     memory: dict[relax.Var, relax.Expr] = {}
     lent = []
-    for index, result in enumerate(results_of(main)):
+    for index, result in enumerate(results):
         lent.append(relax.Var(f"result_{index}", result.ty))
         root = _find_root(result, values)
         if op_name(values.get(root)) == "builtin.alloc_tensor":
@@ -39,8 +40,8 @@ def lend_outputs(mod: IRModule) -> IRModule:
         for binding in bindings_of(main):
             value = builder.normalize(memory.get(binding.var, binding.value))
             builder.emit_normalized(relax.VarBinding(binding.var, value))
-        results = [builder.emit(_outside_of_graph(result)) for result in results_of(main)]
-        builder.emit_func_output(results[0] if len(results) == 1 else relax.Tuple(results))
+        returned = [builder.emit(_outside_of_graph(result)) for result in results]
+        builder.emit_func_output(returned[0] if len(returned) == 1 else relax.Tuple(returned))
     mod = IRModule(dict(mod.functions))
     mod[MAIN] = builder.finalize()[MAIN].with_attr(_MOVING_PARAMETERS, 0)
     return mod

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tvm
-from cuda_harness import gpu_architecture, needs_nvcc
+from cuda_harness import gpu_architecture, on_a_gpu
 from cuda_kernels_harness import conv_kernel
 from cuda_serial_harness import operands, run_serially
 
@@ -24,13 +24,7 @@ from bnn_tvm.target import get_target
 from bnn_tvm.tuning.model import tune_model
 
 GPU = gpu_architecture()
-pytestmark = [
-    pytest.mark.cuda,
-    needs_nvcc,
-    pytest.mark.skipif(
-        not GPU, reason="no NVIDIA GPU that works, of compute capability 7.5 to 9.0"
-    ),
-]
+pytestmark = on_a_gpu()
 
 LENET = Path(__file__).parents[2] / "examples" / "models" / "lenet-1bit-symbol.json"
 NETWORKS = ("resnet18_e1", "densenet28", "meliusnet22")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cuda_harness import gpu_architecture, needs_nvcc
+from cuda_harness import gpu_architecture, on_a_gpu
 from device_harness import BoardProcess
 from tvm import te
 from tvm.s_tir import Schedule
@@ -26,13 +26,7 @@ from bnn_tvm.tuning.model import tune_model
 from bnn_tvm.tuning.records import find_log
 
 GPU = gpu_architecture()
-pytestmark = [
-    pytest.mark.cuda,
-    needs_nvcc,
-    pytest.mark.skipif(
-        not GPU, reason="no NVIDIA GPU that works, of compute capability 7.5 to 9.0"
-    ),
-]
+pytestmark = on_a_gpu()
 
 LENET = Path(__file__).parents[2] / "examples" / "models" / "lenet-1bit-symbol.json"
 SHAPE = (1, 1, 28, 28)
